@@ -1,0 +1,1 @@
+"""Data sets as tensors, their splits, label noise and views."""

@@ -1,0 +1,89 @@
+"""A data set in memory: uint8 images and labels, split into train, validation and test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from kd_experiments.data.views import Views
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (N, C, H, W) uint8 and labels (N,) int64, as the run sees them.
+
+    `true_labels` are the labels before label noise; without noise they are the same tensor. `origin` (N,) says where
+    each sample stands in the data set as it is stored.
+    """
+
+    images: Tensor
+    labels: Tensor
+    true_labels: Tensor
+    origin: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> Split:
+        labels = self.labels.to(device)
+        true_labels = labels if self.true_labels is self.labels else self.true_labels.to(device)
+        return Split(self.images.to(device), labels, true_labels, self.origin)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Everything a run needs to know about its data; images stay uint8 until they are shown to a network."""
+
+    name: str
+    train: Split
+    val: Split
+    test: Split
+    class_names: tuple[str, ...]
+    mean: Tensor  # (C,) in units of 1, of the images scaled to [0, 1]
+    std: Tensor  # (C,)
+    views: Views
+
+    @property
+    def classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def channels(self) -> int:
+        return self.train.images.shape[1]
+
+    @property
+    def size(self) -> int:
+        return self.train.images.shape[2]
+
+    @property
+    def device(self) -> torch.device:
+        return self.train.images.device
+
+    def to(self, device: torch.device) -> Data:
+        return replace(
+            self,
+            train=self.train.to(device),
+            val=self.val.to(device),
+            test=self.test.to(device),
+            mean=self.mean.to(device),
+            std=self.std.to(device),
+        )
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 (B, C, H, W) -> float32 with the data set's mean and standard deviation, channels last."""
+        scale = 1.0 / (255.0 * self.std)
+        shift = -self.mean / self.std
+        floats = images.to(dtype=torch.float32, memory_format=torch.channels_last)
+        return floats.mul_(scale[:, None, None]).add_(shift[:, None, None])
+
+    def show(self, index: Tensor, view: Tensor) -> Tensor:
+        """Training images `index` (B,) in their views (B,), ready for a network."""
+        return self.normalise(self.views.apply(self.train.images[index], view))
+
+
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, (C,) each, of uint8 images scaled to [0, 1]."""
+    scaled = images.to(torch.float64) / 255.0
+    return scaled.mean((0, 2, 3)).float(), scaled.std((0, 2, 3)).float()

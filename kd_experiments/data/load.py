@@ -1,0 +1,85 @@
+"""From the configuration of a data set to its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from kd_experiments.data.dataset import Data, Split, channel_statistics
+from kd_experiments.data.digits import read_digits
+from kd_experiments.data.fashion_mnist import read_fashion_mnist
+from kd_experiments.data.label_noise import LabelNoise, LabelSource
+from kd_experiments.data.source import Source
+from kd_experiments.data.splits import split_train
+from kd_experiments.data.views import Views
+from kd_experiments.errors import UserError, no_such_choice
+from kd_experiments.schema import Count, Interval, Positive, Seed
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """`dataset.*`: which data, where, and how they are split and augmented."""
+
+    name: str
+    root: str | None  # a folder that holds the data; null: look in the usual places
+    download: bool
+    train_size: Count | None  # null: every training image that is not held out
+    val_fraction: Annotated[float, Interval(over=0, under=1)]
+    split_seed: Seed
+    crop_padding: Annotated[int, Interval(at_least=0, at_most=32)]
+    flip: bool
+    mean: tuple[float, ...] | None  # null: of the training split
+    std: tuple[Positive, ...] | None
+
+
+READERS: dict[str, Callable[[DatasetConfig, Path], Source]] = {
+    "digits": lambda config, data_folder: read_digits(),
+    "fashion_mnist": lambda config, data_folder: read_fashion_mnist(
+        Path(config.root) if config.root else None, config.download, data_folder
+    ),
+}
+
+
+def load(config: DatasetConfig, noise: LabelNoise, data_folder: Path) -> Data:
+    """Read, split and (on the training labels only) corrupt a data set; tensors are on the CPU.
+
+    `data_folder` is where a download is kept.
+    """
+    if config.name not in READERS:
+        raise no_such_choice("dataset", config.name, READERS)
+    source = READERS[config.name](config, data_folder)
+    train, val = split_train(
+        source.train_labels,
+        val_fraction=config.val_fraction,
+        train_size=config.train_size,
+        seed=config.split_seed,
+    )
+    true_labels = source.train_labels[train]
+    images = source.train_images[train]
+    given = noise(LabelSource(config.name, true_labels, len(source.class_names), source.coarse))
+    mean, std = _statistics(config, images)
+    val_labels = source.train_labels[val]
+    return Data(
+        name=config.name,
+        train=Split(images, given, true_labels, train),
+        val=Split(source.train_images[val], val_labels, val_labels, val),
+        test=Split(source.test_images, source.test_labels, source.test_labels, torch.arange(len(source.test_labels))),
+        class_names=source.class_names,
+        mean=mean,
+        std=std,
+        views=Views(config.crop_padding, config.flip),
+    )
+
+
+def _statistics(config: DatasetConfig, images: Tensor) -> tuple[Tensor, Tensor]:
+    if config.mean is None or config.std is None:
+        return channel_statistics(images)
+    channels = images.shape[1]
+    if len(config.mean) != channels or len(config.std) != channels:
+        raise UserError(f"dataset.mean and dataset.std: {config.name} has {channels} channel(s), give one number each")
+    return torch.tensor(config.mean), torch.tensor(config.std)

@@ -1,0 +1,70 @@
+"""What a distiller is given and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from kd_experiments.networks import Output
+from kd_experiments.schema import Registry
+from kd_experiments.supervision.progress import Progress
+from kd_experiments.supervision.weighting import Rows
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What the source of supervision says about a batch, after revision."""
+
+    logits: Tensor  # (B, C) revised
+    raw_logits: Tensor  # (B, C) as the source said it
+    wrong: Tensor  # (B,) bool: the raw arg max is not the label
+    revised: Tensor  # (B,) bool: rows whose logits were changed
+    output: Output | None  # the source's whole output, when the distiller needs features
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One batch as a distiller sees it."""
+
+    student: Output
+    signal: Signal
+    labels: Tensor  # (B,)
+    index: Tensor  # (B,) places in the training set
+    rows: Rows
+    temperature: float | Tensor  # a number or (B,)
+    progress: Progress
+
+
+class Distiller(nn.Module):
+    """Base of all distillers: maps a lesson to named loss terms, each already weighted by `lesson.rows`.
+
+    Constructor parameters are the method's hyper-parameters (`method.*`). Trainable parts are made in `prepare`.
+    """
+
+    needs_source: ClassVar[bool] = True  # is there a teacher or a peer at all?
+    needs_features: ClassVar[bool] = False  # the source's features, hence a live source
+    uses_temperature: ClassVar[bool] = False
+
+    def prepare(self, student: Output, source: Output) -> None:
+        """Make parts that depend on shapes, given one example output of each network (on any device)."""
+
+    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+
+class LogitDistiller(Distiller):
+    """A distiller with one loss a sample, computed from logits."""
+
+    term: ClassVar[str]
+
+    def per_sample(self, lesson: Lesson) -> Tensor:
+        """Losses (B,)."""
+        raise NotImplementedError
+
+    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
+        return {self.term: lesson.rows.mean(self.per_sample(lesson))}
+
+
+DISTILLERS: Registry[Distiller] = Registry("method.distiller")

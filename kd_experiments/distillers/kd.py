@@ -1,0 +1,30 @@
+"""Knowledge distillation (Hinton, Vinyals and Dean 2015)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from kd_experiments.distillers.base import DISTILLERS, Lesson, LogitDistiller
+from kd_experiments.supervision.revision import Temperature, column
+
+
+def kd(student: Tensor, teacher: Tensor, temperature: Temperature) -> Tensor:
+    """T^2 * KL(softmax(z^t / T) || softmax(z^s / T)) for each sample: (B, C), (B, C), () or (B,) -> (B,)."""
+    t = column(temperature)
+    log_p = torch.log_softmax(teacher / t, 1)
+    log_q = torch.log_softmax(student / t, 1)
+    return temperature**2 * (log_p.exp() * (log_p - log_q)).sum(1)
+
+
+@DISTILLERS.register("kd")
+class KD(LogitDistiller):
+    """Match the source's softened distribution; with per-sample temperatures each sample has its own T^2."""
+
+    term: ClassVar[str] = "kd"
+    uses_temperature: ClassVar[bool] = True
+
+    def per_sample(self, lesson: Lesson) -> Tensor:
+        return kd(lesson.student.logits, lesson.signal.logits, lesson.temperature)

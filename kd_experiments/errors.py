@@ -1,0 +1,28 @@
+"""Mistakes of the user, told in one clear sentence."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """What is wrong, where, and what to type instead. Ends the program with exit code 2 and no traceback."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`"; did you mean X?"` for the nearest known word, or nothing when none is near."""
+    known = list(known)
+    lowered = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    if not near:  # the last part of a dotted key is often what was mistyped
+        tails = {name.rsplit(".", 1)[-1].lower(): name for name in known}
+        near = difflib.get_close_matches(word.rsplit(".", 1)[-1].lower(), tails, n=1, cutoff=0.6)
+        return f"; did you mean {tails[near[0]]}?" if near else ""
+    return f"; did you mean {lowered[near[0]]}?"
+
+
+def no_such_choice(what: str, given: str, choices: Iterable[str]) -> UserError:
+    """The error for a name outside a closed set of choices."""
+    choices = sorted(choices)
+    return UserError(f"{what}={given}: no such choice{did_you_mean(given, choices)} (choices: {', '.join(choices)})")

@@ -1,0 +1,95 @@
+"""Hydra's and OmegaConf's errors, each as one clear sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kd_experiments.errors import did_you_mean, no_such_choice
+from kd_experiments.places import home
+
+
+def explain(error: BaseException, arguments: Sequence[str]) -> str | None:
+    """What is wrong with the command line, or None when the error is not the user's."""
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'}: {error.strerror}; give paths.results=FOLDER that you may write to"
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        return None
+    text = str(error)
+    for pattern, sentence in (
+        (r"Could not find '([^']+)/([^'/]+)'", _no_choice),
+        (r"Could not override '([^']+)'\. No match in the defaults list", _no_group),
+        (r"Could not override '([^']+)'", _no_key),
+        (r"Key '([^']+)' is not in struct", _no_key),
+        (r"Ambiguous value for argument '([^']+)'", _ambiguous),
+        (r"(?:Error parsing override|missing EQUAL at|mismatched input) ?'?([^'\n]*)'?", _unreadable),
+    ):
+        found = re.search(pattern, text)
+        if found:
+            return sentence(found, text, arguments)
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _no_choice(found: re.Match[str], text: str, arguments: Sequence[str]) -> str:
+    group, given = found.groups()
+    choices = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
+    return str(no_such_choice(group, given, choices))
+
+
+def _no_group(found: re.Match[str], text: str, arguments: Sequence[str]) -> str:
+    return _unknown(found.group(1), arguments)
+
+
+def _no_key(found: re.Match[str], text: str, arguments: Sequence[str]) -> str:
+    full = re.search(r"full_key: (\S+)", text)
+    key = full.group(1) if full else found.group(1)
+    longest = max((found.group(1), key), key=len)
+    return _unknown(longest, arguments)
+
+
+def _unknown(key: str, arguments: Sequence[str]) -> str:
+    group = key.split(".", 1)[0]
+    composed = _compose_choices(arguments)
+    choice = OmegaConf.select(composed, f"{group}.name") if composed is not None else None
+    where = f" for {group}={choice}" if isinstance(choice, str) else ""
+    keys = _flat(composed) if composed is not None else []
+    return f"{key}: no such key{where}{did_you_mean(key, keys)}"
+
+
+def _ambiguous(found: re.Match[str], text: str, arguments: Sequence[str]) -> str:
+    return f"{found.group(1)}: several values; add --multirun to run each of them"
+
+
+def _unreadable(found: re.Match[str], text: str, arguments: Sequence[str]) -> str:
+    first = text.splitlines()[0]
+    return f"{first}: not of the form key=value; quote values that hold spaces or brackets"
+
+
+def _compose_choices(arguments: Sequence[str]) -> DictConfig | None:
+    """The configuration that the choices alone give, to know which keys there are."""
+    choices = [a for a in arguments if re.fullmatch(r"[a-z_/@.]+=[A-Za-z0-9_]+", a)]
+    choices = [a for a in choices if "." not in a.split("=")[0] or "@" in a]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(home() / "conf"), version_base="1.3"):
+            try:
+                return compose("config", choices)
+            except HydraException:
+                return compose("config", [])
+    except (HydraException, OmegaConfBaseException):
+        return None
+
+
+def _flat(config: DictConfig, prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for key in config:
+        value = config._get_node(key)
+        full = f"{prefix}{key}"
+        keys += [full, *(_flat(value, f"{full}.") if isinstance(value, DictConfig) else [])]
+    return keys

@@ -1,0 +1,100 @@
+"""What every network returns and the few things a distiller may ask of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Output(NamedTuple):
+    """One forward pass; stage 0 is the stem, the deeper stages follow.
+
+    logits          (B, C)
+    features        stage outputs, (B, C_k, H_k, W_k) each: after the ReLU where a stage ends in one, the raw
+                    sum or linear bottleneck where it does not (wide ResNets, MobileNetV2)
+    preactivations  the same stages before that ReLU, same shapes
+    embedding       (B, D), the pooled vector the classifier reads: `logits = classifier(embedding)`
+    """
+
+    logits: Tensor
+    features: tuple[Tensor, ...]
+    preactivations: tuple[Tensor, ...]
+    embedding: Tensor
+
+
+class Network(nn.Module):
+    """An image classifier: (B, channels, H, W) -> Output.
+
+    Its last child module is the classifier: a Linear, or a Sequential that ends in one.
+    """
+
+    input_shape: tuple[int, int, int] = (3, 32, 32)
+    """(channels, height, width) it was built for; any size is accepted all the same."""
+
+    def forward(self, images: Tensor) -> Output:
+        raise NotImplementedError
+
+    if TYPE_CHECKING:
+
+        def __call__(self, images: Tensor) -> Output: ...
+
+    @property
+    def classifier(self) -> nn.Linear:
+        """The linear layer that turns the embedding into logits."""
+        head = next(reversed(self._modules.values()))
+        while isinstance(head, nn.Sequential):
+            head = head[-1]
+        assert isinstance(head, nn.Linear)
+        return head
+
+    def preactivation_norms(self) -> list[nn.BatchNorm2d | None]:
+        """For each stage the batch norm its pre-activation ends in, before a skip is added; None without one.
+
+        Heo et al. 2019 (arXiv:1904.01866) read their margins off these.
+        """
+        raise NotImplementedError
+
+    def feature_shapes(self) -> list[tuple[int, int, int]]:
+        """(C_k, H_k, W_k) of each stage at `input_shape`; leaves mode and running statistics as they were."""
+        mode = self.training
+        reference = self.classifier.weight
+        images = torch.zeros(1, *self.input_shape, dtype=reference.dtype, device=reference.device)
+        with torch.no_grad():
+            features = self.eval()(images).features
+        self.train(mode)
+        return [(maps.shape[1], maps.shape[2], maps.shape[3]) for maps in features]
+
+
+def run_stage(stage: nn.Sequential, maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Run blocks that stop short of their last ReLU; return the stage's output before and after it."""
+    *inner, last = stage
+    for block in inner:
+        maps = F.relu(block(maps), inplace=True)
+    before = last(maps)
+    return before, F.relu(before)
+
+
+def last_norm(block: nn.Module) -> nn.BatchNorm2d:
+    """The batch norm that ends a block's main path, not the one of its skip connection."""
+    norms = {name: module for name, module in block.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    return [norm for name, norm in norms.items() if not name.startswith(("downsample", "shortcut"))][-1]
+
+
+def pool(maps: Tensor) -> Tensor:
+    """Global average pooling of any size, (B, C, H, W) -> (B, C)."""
+    return maps.mean((2, 3))
+
+
+def kaiming_fan_out(network: nn.Module) -> None:
+    """Initialise convolutions as the public CIFAR benchmark does, N(0, 2 / (k² C_out)) and bias 0.
+
+    He et al. 2015, arXiv:1502.01852.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

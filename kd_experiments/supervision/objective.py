@@ -1,0 +1,138 @@
+"""One learner's loss on one batch: the five questions, asked in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from kd_experiments.distillers.base import Distiller, Lesson, Signal
+from kd_experiments.networks import Output
+from kd_experiments.supervision.label_loss import LabelLoss
+from kd_experiments.supervision.progress import Progress
+from kd_experiments.supervision.revision import NoRevision, Revision, wrong_rows
+from kd_experiments.supervision.temperature import Temperature
+from kd_experiments.supervision.weighting import Confident, RightThenWrong, Rows, Weighting
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of the training set; `selected` is 1 for samples the source may teach, else 0."""
+
+    index: Tensor  # (B,) int64
+    images: Tensor  # (B, C, H, W) float32, in this epoch's view
+    labels: Tensor  # (B,) as given
+    true_labels: Tensor  # (B,) before label noise
+    selected: Tensor  # (B,) float32
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Named loss terms, which sum to the loss, and facts worth a curve; all () tensors on the device."""
+
+    terms: dict[str, Tensor]
+    facts: dict[str, Tensor]
+
+    @property
+    def loss(self) -> Tensor:
+        return torch.stack(list(self.terms.values())).sum()
+
+
+class Objective(nn.Module):
+    """Label loss plus distillation, with revision, weighting and temperature as parts.
+
+    A sample that the source may not teach is supervised by its label with weight 1, whatever `label_weight` is, so
+    that selecting nobody is plain supervised training [ours].
+    """
+
+    def __init__(
+        self,
+        *,
+        label_loss: LabelLoss,
+        distiller: Distiller,
+        revision: Revision,
+        weighting: Weighting,
+        temperature: Temperature,
+        label_weight: float,
+        label_rows: Literal["all", "right"],
+        weight: float,
+    ) -> None:
+        super().__init__()
+        self.label_loss = label_loss
+        self.distiller = distiller
+        self.revision = revision
+        self.weighting = weighting
+        self.temperature = temperature
+        self.label_weight = label_weight
+        self.label_rows = label_rows
+        self.weight = weight
+
+    def forward(self, batch: Batch, student: Output, source: Output | None, progress: Progress) -> Judgement:
+        """Judge the student's output; `source` is detached here, so no gradient ever reaches a teacher or a peer."""
+        label_losses = self.label_loss(student.logits, batch.labels, progress)
+        if source is None or not self.distiller.needs_source:
+            return Judgement({"label": label_losses.mean()}, {})
+        raw = source.logits.detach()
+        wrong = wrong_rows(raw, batch.labels)
+        revised_logits, temperature = self._revise(student.logits.detach(), raw, batch.labels)
+        revised = wrong & (not isinstance(self.revision, NoRevision))
+        rows = Rows(self.weighting(raw, wrong, batch.selected, progress))
+        lesson = Lesson(
+            student=student,
+            signal=Signal(revised_logits, raw, wrong, revised, source),
+            labels=batch.labels,
+            index=batch.index,
+            rows=rows,
+            temperature=temperature,
+            progress=progress,
+        )
+        terms = {"label": self._label_term(label_losses, wrong, batch.selected)}
+        terms |= {name: self.weight * term for name, term in self.distiller(lesson).items()}
+        return Judgement(terms, self._facts(batch, raw, wrong, rows, temperature, progress))
+
+    def _revise(self, student: Tensor, raw: Tensor, labels: Tensor) -> tuple[Tensor, float | Tensor]:
+        """Adjust first, temperatures from what was adjusted — unless the adjustment itself needs a temperature."""
+        if self.revision.at_temperature:
+            temperature = self.temperature(student, raw)
+            return self.revision(raw, labels, temperature), temperature
+        revised = self.revision(raw, labels)
+        return revised, self.temperature(student, revised)
+
+    def _label_term(self, losses: Tensor, wrong: Tensor, selected: Tensor) -> Tensor:
+        weight = 1 + (self.label_weight - 1) * selected
+        if self.label_rows == "all":
+            return (weight * losses).mean()
+        kept = 1 - selected * wrong  # a wrong row the source teaches gets no label term
+        return (weight * kept * losses).sum() / kept.sum().clamp_min(1)
+
+    def _facts(
+        self,
+        batch: Batch,
+        raw: Tensor,
+        wrong: Tensor,
+        rows: Rows,
+        temperature: float | Tensor,
+        progress: Progress,
+    ) -> dict[str, Tensor]:
+        """Shares are of the batch; they are averaged over an epoch by sample."""
+        taught = rows.taught.float()
+        facts = {
+            "source_wrong_share": wrong.float().mean(),
+            "taught_share": taught.mean(),
+            # knowledge that is taught and true: its precision is this share over `taught_share`
+            "taught_true_share": (taught * (raw.argmax(1) == batch.true_labels)).mean(),
+            "revised_share": (wrong * taught).mean()
+            if not isinstance(self.revision, NoRevision)
+            else torch.zeros_like(progress.fraction),
+        }
+        if isinstance(temperature, Tensor):
+            facts["temperature_mean"] = temperature.mean()
+            if self.temperature.minimum is not None:
+                facts["temperature_clamped_share"] = (temperature <= self.temperature.minimum).float().mean()
+        if isinstance(self.weighting, Confident):
+            facts["confidence_threshold"] = self.weighting.threshold(raw.shape[1], progress)
+        if isinstance(self.weighting, RightThenWrong):
+            facts["easy_weight"] = self.weighting.easy_share(progress)
+        return facts

@@ -1,0 +1,1 @@
+"""One loop for teachers, students and mutual learners; what it needs to be fast, exact and resumable."""

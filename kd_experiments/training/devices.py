@@ -1,0 +1,53 @@
+"""Which device, which number format, how many threads."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from contextlib import AbstractContextManager
+
+import torch
+
+from kd_experiments.errors import UserError
+
+
+def pick(wanted: str) -> torch.device:
+    """`auto` takes cuda, then mps, then cpu; anything else must be there."""
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return torch.device(next(name for name, there in found.items() if there))
+    if not found[wanted]:
+        there = ", ".join(name for name, there in found.items() if there)
+        raise UserError(f"device={wanted}: not available on this machine; use device=auto or one of: {there}")
+    return torch.device(wanted)
+
+
+def autocast(device: torch.device) -> AbstractContextManager[object]:
+    """bfloat16 on CUDA; on a CPU without matrix units it costs time, so float32 everywhere else."""
+    if device.type == "cuda":
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def make_deterministic(device: torch.device, threads: int | None) -> None:
+    """Same numbers for the same run: no algorithm search, and a stated number of threads."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        torch.set_float32_matmul_precision("high")
+
+
+def describe(device: torch.device) -> dict[str, object]:
+    """The hardware, for the record."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    return {"device": device.type, "device_name": name, "threads": torch.get_num_threads()}
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

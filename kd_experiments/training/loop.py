@@ -1,0 +1,202 @@
+"""The one training loop: a teacher, a student, or two students that teach each other."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from kd_experiments.data.dataset import Data
+from kd_experiments.errors import UserError
+from kd_experiments.networks import Network, Output
+from kd_experiments.randomness import derive
+from kd_experiments.supervision.objective import Batch, Objective
+from kd_experiments.supervision.progress import Progress
+from kd_experiments.training.devices import autocast
+from kd_experiments.training.recipe import Recipe
+
+History = list[dict[str, float]]
+
+
+class Source(Protocol):
+    """A frozen source of supervision."""
+
+    def begin_epoch(self, views: Tensor) -> None:
+        """Get ready for an epoch that shows sample i in view `views[i]`, (N,)."""
+
+    def says(self, batch: Batch) -> Output:
+        """What the source says about a batch."""
+
+
+@dataclass
+class Learner:
+    """A network, what it is taught by, and its optimiser."""
+
+    name: str
+    network: Network
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+
+    @staticmethod
+    def make(name: str, network: Network, objective: Objective, recipe: Recipe) -> Learner:
+        parameters = [*network.parameters(), *objective.parameters()]
+        return Learner(name, network, objective, recipe.optimizer(parameters))
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+@dataclass
+class Training:
+    """A training run between two epochs. `source` is None for plain training and for mutual learning.
+
+    Two learners are each other's source. `selected` (N,) says which samples the source may teach.
+    """
+
+    learners: Sequence[Learner]
+    data: Data
+    recipe: Recipe
+    seed: int
+    source: Source | None = None
+    selected: Tensor | None = None
+    history: History = field(default_factory=list)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.history)
+
+    def state(self) -> dict[str, Any]:
+        """Everything a resumed run needs, ready for `torch.save`."""
+        return {"learners": [learner.state() for learner in self.learners], "history": self.history}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        for learner, saved in zip(self.learners, state["learners"], strict=True):
+            learner.restore(saved)
+        self.history = state["history"]
+
+    def run(
+        self,
+        evaluate: Callable[[], dict[str, float]],
+        after_epoch: Callable[[dict[str, float]], None],
+    ) -> None:
+        """Train the epochs that are left; `evaluate` adds figures to an epoch's row of the history."""
+        while self.epoch < self.recipe.epochs:
+            epoch = self.epoch
+            row = {"epoch": float(epoch), "lr": self.recipe.lr_at(epoch, 0, self._steps)}
+            row |= self.train_epoch(epoch)
+            if self.recipe.evaluates(epoch):
+                row |= evaluate()
+            self.history.append(row)
+            after_epoch(row)
+
+    @property
+    def _steps(self) -> int:
+        return self.recipe.steps_per_epoch(len(self.data.train))
+
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        """One epoch; the host waits for the device once, at its end."""
+        started = time.perf_counter()
+        device, samples = self.data.device, len(self.data.train)
+        torch.manual_seed(derive(self.seed, "epoch", epoch))  # dropout and the like
+        views = self.data.views.draw(self.seed, epoch, samples, device)
+        if self.source is not None:
+            self.source.begin_epoch(views)
+        order = self.order(epoch)
+        selected = self.selected if self.selected is not None else torch.ones(samples, device=device)
+        for learner in self.learners:
+            learner.network.train()
+        totals: Tensor | None = None
+        names: list[str] = []
+        for step, index in enumerate(order.split(self.recipe.batch_size)):
+            batch = Batch(
+                index=index,
+                images=self.data.show(index, views[index]),
+                labels=self.data.train.labels[index],
+                true_labels=self.data.train.true_labels[index],
+                selected=selected[index],
+            )
+            values = self.train_step(batch, epoch, step)
+            names = list(values)
+            weighted = torch.stack([value.float() for value in values.values()]) * len(index)
+            totals = weighted if totals is None else totals.add_(weighted)
+        assert totals is not None
+        means = dict(zip(names, (totals / samples).tolist(), strict=True))  # the epoch's one synchronisation
+        seconds = time.perf_counter() - started
+        for name, value in means.items():
+            if not math.isfinite(value):
+                raise UserError(
+                    f"training diverged in epoch {epoch + 1}: {name} is {value}; try a lower recipe.lr than {self.recipe.lr}"
+                )
+        return means | {"train_seconds": seconds, "images_per_second": samples / seconds}
+
+    def order(self, epoch: int) -> Tensor:
+        """The order of the samples in one epoch, (N,) int64: a matter of seed and epoch alone."""
+        generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
+        return torch.randperm(len(self.data.train), generator=generator).to(self.data.device)
+
+    def train_step(self, batch: Batch, epoch: int, step: int) -> dict[str, Tensor]:
+        """Both forwards first, then both updates: mutual learners judge each other as they were before the step."""
+        lr = self.recipe.lr_at(epoch, step, self._steps)
+        fraction = (epoch * self._steps + step) / (self.recipe.epochs * self._steps)
+        progress = Progress.at(epoch, self.recipe.epochs, fraction, like=batch.selected)
+        values: dict[str, Tensor] = {}
+        with autocast(self.data.device):
+            outputs = [learner.network(batch.images) for learner in self.learners]
+        outputs = [_in_float32(output) for output in outputs]
+        losses = []
+        for place, learner in enumerate(self.learners):
+            judgement = learner.objective(batch, outputs[place], self._source(batch, outputs, place), progress)
+            losses.append(judgement.loss)
+            prefix = "" if place == 0 else f"{learner.name}_"
+            values |= {f"{prefix}loss": losses[-1].detach()}
+            values |= {f"{prefix}loss_{name}": term.detach() for name, term in judgement.terms.items()}
+            values |= {f"{prefix}{name}": value for name, value in judgement.facts.items()}
+        for learner in self.learners:
+            learner.optimizer.zero_grad(set_to_none=True)
+        torch.stack(losses).sum().backward()
+        for learner in self.learners:
+            for group in learner.optimizer.param_groups:
+                group["lr"] = lr
+            learner.optimizer.step()
+        return values
+
+    def _source(self, batch: Batch, outputs: Sequence[Output], place: int) -> Output | None:
+        if len(outputs) == 2:
+            return _detached(outputs[1 - place])
+        return None if self.source is None else self.source.says(batch)
+
+
+def _detached(output: Output) -> Output:
+    return Output(
+        output.logits.detach(),
+        tuple(maps.detach() for maps in output.features),
+        tuple(maps.detach() for maps in output.preactivations),
+        output.embedding.detach(),
+    )
+
+
+def _in_float32(output: Output) -> Output:
+    """Losses are computed in float32, whatever the forward ran in."""
+    if output.logits.dtype == torch.float32:
+        return output
+    return Output(
+        output.logits.float(),
+        tuple(maps.float() for maps in output.features),
+        tuple(maps.float() for maps in output.preactivations),
+        output.embedding.float(),
+    )

@@ -1,0 +1,64 @@
+"""How a network is trained: epochs, batch size, optimiser and learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from torch import nn
+
+from kd_experiments.schema import Count, Fraction, Interval, NonNegative, Positive
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`recipe.*`; SGD, the optimiser of every protocol the suite reproduces."""
+
+    name: str
+    epochs: Count
+    batch_size: Count
+    lr: Positive
+    momentum: Annotated[float, Interval(at_least=0, under=1)]
+    nesterov: bool
+    weight_decay: NonNegative
+    schedule: Literal["constant", "cosine", "step"]
+    milestones: tuple[Count, ...]  # step: epochs after which the learning rate is multiplied by gamma
+    gamma: Fraction
+    warmup_epochs: NonNegative  # the learning rate rises linearly over this many epochs
+    evaluate_every: Count  # epochs between evaluations; the last epoch is always evaluated
+
+    def steps_per_epoch(self, samples: int) -> int:
+        return math.ceil(samples / self.batch_size)
+
+    def lr_at(self, epoch: int, step: int, steps_per_epoch: int) -> float:
+        """The learning rate of step `step` of epoch `epoch`, both from 0."""
+        done = epoch + step / steps_per_epoch
+        if done < self.warmup_epochs:
+            return self.lr * (epoch * steps_per_epoch + step + 1) / math.ceil(self.warmup_epochs * steps_per_epoch)
+        match self.schedule:
+            case "constant":
+                return self.lr
+            case "step":
+                return self.lr * self.gamma ** bisect_right(self.milestones, epoch)
+            case "cosine":
+                position = (done - self.warmup_epochs) / max(self.epochs - self.warmup_epochs, 1e-9)
+                return self.lr * (1 + math.cos(math.pi * position)) / 2
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        parameters = list(parameters)
+        on_device = parameters[0].device.type in ("cpu", "cuda")
+        return torch.optim.SGD(
+            parameters,
+            lr=self.lr,
+            momentum=self.momentum,
+            nesterov=self.nesterov and self.momentum > 0,
+            weight_decay=self.weight_decay,
+            fused=on_device,
+        )
+
+    def evaluates(self, epoch: int) -> bool:
+        return (epoch + 1) % self.evaluate_every == 0 or epoch + 1 == self.epochs
