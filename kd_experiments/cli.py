@@ -18,6 +18,8 @@ class JobFailed(Exception):
 def main() -> int:
     """Run the command in `sys.argv`; the exit code is 0, 2 for a mistake of the user, or 1."""
     arguments = sys.argv[1:]
+    # Flags may stand anywhere: Hydra's parser wants all overrides in one row.
+    sys.argv[1:] = sorted(arguments, key=lambda argument: "=" in argument or argument.startswith(("+", "~")))
     if {"-h", "--help"} & set(arguments):
         from kd_experiments.help_text import help_text
 

@@ -150,12 +150,12 @@ class Config(Parts):
         kept = {key: self.given[key] for key in ("seed", "dataset", "label_noise", "student", "label_loss", "recipe")}
         kept["dataset"] = _without(kept["dataset"], "root", "download")
         kept["version"] = RESULTS_VERSION
-        if self.source == "none":
-            return kept | {"method": {"distiller": self.method.distiller}}
-        kept |= {key: self.given[key] for key in ("revision", "selection", "weighting")}
         kept["method"] = _without(self.given["method"], "name", "temperature")
         if DISTILLERS[self.method.distiller].uses_temperature:
             kept["temperature"] = self.given["temperature"]
+        if self.source == "none":
+            return kept | {"method": _without(kept["method"], "source", "label_rows")}
+        kept |= {key: self.given[key] for key in ("revision", "selection", "weighting")}
         if self.source == "peer":
             return kept | {"peer": self.given["peer"]}
         return kept | {"teacher": self.teacher_matters()}
@@ -241,18 +241,24 @@ def _check_together(config: Config) -> None:
     if config.source == "none":
         for part in (part for part, is_chosen in chosen.items() if is_chosen):
             raise UserError(
-                f"{part}={config.given[part]['name']}: method={method} has no teacher to apply it to; choose a method "
-                f"that distils, such as method=kd, or leave {part} out"
+                f"{part}={config.given[part]['name']}: method={method} has no teacher to apply it to; choose a "
+                f"method that distils, such as method=kd, or leave {part} out"
             )
     if config.source == "peer" and config.selection.scored_by_teacher and chosen["selection"]:
         raise UserError(
-            f"selection={config.given['selection']['name']}: it is scored by a frozen teacher, but in method={method} two "
-            f"networks teach each other; use selection=none or selection=random"
+            f"selection={config.given['selection']['name']}: it is scored by a frozen teacher, but in "
+            f"method={method} two networks teach each other; use selection=none or selection=random"
+        )
+    stage = config.make_distiller().initialisation_epochs
+    if stage >= config.recipe.epochs:
+        raise UserError(
+            f"method.initialisation_epochs={stage}: leaves none of recipe.epochs={config.recipe.epochs} to distil; "
+            f"give fewer initialisation epochs, or more epochs"
         )
     if chosen["temperature"] and not DISTILLERS[config.method.distiller].uses_temperature:
         raise UserError(
-            f"temperature={config.given['temperature']['name']}: method={method} compares without a temperature; use it "
-            f"with a method that has one, such as method=kd, or leave temperature out"
+            f"temperature={config.given['temperature']['name']}: method={method} compares without a temperature; "
+            f"use it with a method that has one, such as method=kd, or leave temperature out"
         )
 
 

@@ -25,4 +25,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def no_such_choice(what: str, given: str, choices: Iterable[str]) -> UserError:
     """The error for a name outside a closed set of choices."""
     choices = sorted(choices)
-    return UserError(f"{what}={given}: no such choice{did_you_mean(given, choices)} (choices: {', '.join(choices)})")
+    listed = f"choices: {', '.join(choices)}" if choices else "there are none yet"
+    return UserError(f"{what}={given}: no such choice{did_you_mean(given, choices)} ({listed})")

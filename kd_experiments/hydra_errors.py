@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -17,7 +18,7 @@ from kd_experiments.places import home
 
 def explain(error: BaseException, arguments: Sequence[str]) -> str | None:
     """What is wrong with the command line, or None when the error is not the user's."""
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
         return f"{error.filename or 'a file'}: {error.strerror}; give paths.results=FOLDER that you may write to"
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
@@ -28,7 +29,10 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str | None:
         (r"Could not override '([^']+)'", _no_key),
         (r"Key '([^']+)' is not in struct", _no_key),
         (r"Ambiguous value for argument '([^']+)'", _ambiguous),
-        (r"(?:Error parsing override|missing EQUAL at|mismatched input) ?'?([^'\n]*)'?", _unreadable),
+        (
+            r"Error parsing override|missing EQUAL at|mismatched input|no viable alternative|token recognition",
+            _unreadable,
+        ),
     ):
         found = re.search(pattern, text)
         if found:
@@ -59,7 +63,22 @@ def _unknown(key: str, arguments: Sequence[str]) -> str:
     choice = OmegaConf.select(composed, f"{group}.name") if composed is not None else None
     where = f" for {group}={choice}" if isinstance(choice, str) else ""
     keys = _flat(composed) if composed is not None else []
+    if "." in key:  # the key may be there under another choice of the same group
+        others = _keys_of_other_choices(group)
+        near = get_close_matches(key.split(".", 1)[1], others, n=1)
+        if near and f"{group}.{near[0]}" not in keys:
+            return f"{key}: no such key{where}; {group}.{near[0]} goes with {group}={' or '.join(others[near[0]])}"
     return f"{key}: no such key{where}{did_you_mean(key, keys)}"
+
+
+def _keys_of_other_choices(group: str) -> dict[str, list[str]]:
+    """Key -> the choices of a group that have it, from the group's files."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((home() / "conf" / group).glob("*.yaml")):
+        content = OmegaConf.load(path)
+        for key in OmegaConf.select(content, "method") if group == "method" else content:
+            found.setdefault(str(key), []).append(path.stem)
+    return found
 
 
 def _ambiguous(found: re.Match[str], text: str, arguments: Sequence[str]) -> str:
@@ -67,8 +86,10 @@ def _ambiguous(found: re.Match[str], text: str, arguments: Sequence[str]) -> str
 
 
 def _unreadable(found: re.Match[str], text: str, arguments: Sequence[str]) -> str:
-    first = text.splitlines()[0]
-    return f"{first}: not of the form key=value; quote values that hold spaces or brackets"
+    named = re.search(r"Error parsing override '(.*)'", text)
+    without_equals = [argument for argument in arguments if "=" not in argument and argument[:1] not in "-~"]
+    culprit = named.group(1) if named else next(iter(without_equals), " ".join(arguments))
+    return f"{culprit}: cannot be read as key=value; put quotes around values that hold spaces, brackets or commas"
 
 
 def _compose_choices(arguments: Sequence[str]) -> DictConfig | None:
@@ -90,6 +111,6 @@ def _flat(config: DictConfig, prefix: str = "") -> list[str]:
     keys: list[str] = []
     for key in config:
         value = config._get_node(key)
-        full = f"{prefix}{key}"
+        full = f"{prefix}{key!s}"
         keys += [full, *(_flat(value, f"{full}.") if isinstance(value, DictConfig) else [])]
     return keys

@@ -16,7 +16,9 @@ from torch import Tensor
 from kd_experiments.config import Config
 from kd_experiments.data.dataset import Data
 from kd_experiments.data.load import load
+from kd_experiments.distillers.base import Distiller
 from kd_experiments.errors import UserError
+from kd_experiments.networks import Network
 from kd_experiments.randomness import derive
 from kd_experiments.summary import summary_lines
 from kd_experiments.supervision.objective import Objective
@@ -115,7 +117,7 @@ def _story(
         }
         record["revision"] = _revision_facts(config, teacher, selected)
 
-    learners = _make_learners(config, data)
+    learners = _make_learners(config, data, teacher)
     source = None if teacher is None else teacher.source(learners[0].objective.distiller.needs_features)
     training = Training(learners, data, config.recipe, config.seed, source, selected)
     saved = files.load_own(folder.checkpoint)
@@ -162,7 +164,7 @@ def snapshot_epochs(count: int, epochs: int) -> set[int]:
     return {round(1 + i * (epochs - 1) / count) for i in range(count)}
 
 
-def _make_learners(config: Config, data: Data) -> list[Learner]:
+def _make_learners(config: Config, data: Data, teacher: Teacher | None) -> list[Learner]:
     """The student, and for mutual learning its peer; initial weights depend on the seed and the place alone."""
     names = {"student": config.student.network}
     if config.source == "peer":
@@ -171,13 +173,21 @@ def _make_learners(config: Config, data: Data) -> list[Learner]:
     learners = []
     for place, network in networks.items():
         objective = _make_objective(config)
-        others = [other for name, other in networks.items() if name != place]
         torch.manual_seed(derive(config.seed, "distiller", place))
-        if others:
-            images = data.normalise(data.train.images[:2])
-            objective.distiller.prepare(network.eval()(images), others[0].eval()(images))
+        objective.distiller.expect(data.train.labels, data.classes)
+        if objective.distiller.needs_features:
+            peers = [other for name, other in networks.items() if name != place]
+            _fit_together(objective.distiller, network, peers[0] if teacher is None else teacher.network, data)
         learners.append(Learner.make(place, network, objective.to(data.device), config.recipe))
     return learners
+
+
+def _fit_together(distiller: Distiller, student: Network, source: Network, data: Data) -> None:
+    """Let a distiller make the parts that depend on both networks, without moving any BN statistics."""
+    distiller.look_at(student, source)
+    images = data.normalise(data.train.images[:2])
+    with torch.no_grad():
+        distiller.prepare(student.eval()(images), source.eval()(images))
 
 
 def _make_objective(config: Config) -> Objective:
@@ -197,16 +207,14 @@ def _select(config: Config, data: Data, teacher: Teacher | None, record: Record)
     """Which samples the source may teach, (N,) 0/1 float on the device; None for everyone."""
     if isinstance(config.selection, Everyone):
         return None
-    if teacher is not None:
-        scores = teacher.selection_scores()
-    else:
-        scores = torch.zeros(len(data.train), dtype=torch.float64)  # random: the seeded order of ties decides
+    ties = torch.zeros(len(data.train), dtype=torch.float64)  # without a teacher: the seeded order of ties decides
+    scores = ties if teacher is None else teacher.selection_scores()
     mask = config.selection.mask(scores)
     record["selection"] = {
         "strategy": config.given["selection"]["name"],
         "selected": int(mask.sum()),
         "of": len(mask),
-        "share": float(mask.float().mean()),
+        "share": int(mask.sum()) / len(mask),
     }
     return mask.to(device=data.device, dtype=torch.float32)
 

@@ -87,10 +87,11 @@ class Registry(Generic[T]):
 
 def parameters(cls: type) -> dict[str, Any]:
     """Constructor parameters of a part, name -> annotation (with its range)."""
-    hints = get_type_hints(cls if is_dataclass(cls) else cls.__init__, include_extras=True)
-    names = [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
-    if "args" in names and "kwargs" in names:  # object.__init__: the part has no knobs
+    constructor = vars(cls).get("__init__") or inspect.getattr_static(cls, "__init__")
+    names = [name for name in inspect.signature(constructor).parameters if name != "self"]
+    if "args" in names and "kwargs" in names:  # nn.Module's or object's own: the part has no knobs
         return {}
+    hints = get_type_hints(cls if is_dataclass(cls) else constructor, include_extras=True)
     return {name: hints[name] for name in names}
 
 

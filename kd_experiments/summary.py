@@ -16,8 +16,9 @@ def summary_lines(record: Mapping[str, Any], record_file: Path) -> list[str]:
     lines += _teacher(record)
     student = record["student"]
     lines.append(
-        f"  student    {student['network']} ({student['parameters']:,} parameters): test {metrics['test_top1_last']:.2f} % at "
-        f"the last epoch; {metrics['test_top1_best_val']:.2f} % at the epoch best on val; "
+        f"  student    {student['network']} ({student['parameters']:,} parameters): "
+        f"test {metrics['test_top1_last']:.2f} % at the last epoch; "
+        f"{metrics['test_top1_best_val']:.2f} % at the epoch best on val; "
         f"{metrics['test_top1_best_test']:.2f} % at the best test epoch (optimistic)"
     )
     if "peer_test_top1_last" in metrics:
@@ -52,13 +53,14 @@ def _teacher(record: Mapping[str, Any]) -> list[str]:
     if teacher is None:
         return []
     lines = [
-        f"  teacher    {teacher['network']} ({teacher['parameters']:,} parameters): test {teacher['test_top1']:.2f} %; wrong on "
-        f"{teacher['train_wrong']} of the {teacher['train_size']} training images"
+        f"  teacher    {teacher['network']} ({teacher['parameters']:,} parameters): test {teacher['test_top1']:.2f} %; "
+        f"wrong on {teacher['train_wrong']} of the {teacher['train_size']} training images"
     ]
     if "selection" in record:
         chosen = record["selection"]
         lines.append(
-            f"  selected   {chosen['selected']} of {chosen['of']} images to be taught ({chosen['share']:.0%}), by {chosen['strategy']}"
+            f"  selected   {chosen['selected']} of {chosen['of']} images to be taught ({chosen['share']:.0%}), "
+            f"by {chosen['strategy']}"
         )
     revision = record["revision"]
     if revision["name"] != "none":

@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import settings
+
+os.environ.setdefault("WANDB_SILENT", "true")
+settings.register_profile("default", deadline=None, max_examples=50, derandomize=True)
+settings.load_profile("default")
 
 GOLDEN = Path(__file__).parent / "golden"
+
+# A run of about a second: enough to learn something, small enough for many tests.
+TINY = (
+    "dataset.train_size=200",
+    "recipe.epochs=2",
+    "teacher.recipe.epochs=2",
+    "teacher=resnet8",
+    "teacher.snapshots=1",
+    "tracking.mode=disabled",
+    "threads=1",
+    "device=cpu",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,3 +45,60 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def golden_folders(config: pytest.Config) -> list[Path]:
     return config.getoption("--golden") or [GOLDEN]
+
+
+@dataclass
+class Answer:
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Answer]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+    """Call the command line in this process; results go to a temporary folder."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    from kd_experiments.cli import main
+
+    def call(*arguments: str, tiny: bool = True) -> Answer:
+        given = [*(TINY if tiny else ()), f"paths.results={tmp_path}", *arguments]
+        monkeypatch.setattr(sys, "argv", ["kd_experiments", *given])
+        GlobalHydra.instance().clear()
+        capsys.readouterr()
+        try:
+            code = main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return Answer(code, captured.out, captured.err)
+
+    return call
+
+
+def records(results: Path) -> list[dict[str, Any]]:
+    """Every record below a results folder."""
+    return [json.loads(path.read_text()) for path in sorted((results / "runs").glob("*/record.json"))]
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    """The configuration the command line would compose, resolved."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    from kd_experiments.choices import register_networks
+    from kd_experiments.places import home
+
+    os.environ["KD_EXPERIMENTS_HOME"] = str(home())
+    register_networks()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(home() / "conf"), version_base="1.3"):
+        content = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}

@@ -65,8 +65,8 @@ def _find(root: Path | None, download: bool, data_folder: Path) -> Path:
         return target / "FashionMNIST" / "raw"
     looked = ", ".join(map(str, places))
     raise UserError(
-        f"dataset=fashion_mnist: not found (looked in {looked}); add dataset.download=true, or install Debian's package "
-        f"dataset-fashion-mnist, or give dataset.root=FOLDER with its four *-ubyte.gz files"
+        f"dataset=fashion_mnist: not found (looked in {looked}); add dataset.download=true, or install Debian's "
+        f"package dataset-fashion-mnist, or give dataset.root=FOLDER with its four *-ubyte.gz files"
     )
 
 

@@ -17,8 +17,8 @@ from kd_experiments.schema import Interval, Registry, Seed
 
 Rate = Annotated[float, Interval(at_least=0, under=1)]
 
-# Asymmetric noise: which class is taken for which. CIFAR-10's pairs are the literature's (Patrini et al. 2017); those of
-# Fashion-MNIST and digits are ours, pairs that people and networks do confuse.
+# Asymmetric noise: which class is taken for which. CIFAR-10's pairs are the literature's (Patrini et al. 2017); those
+# of Fashion-MNIST and digits are ours, pairs that people and networks do confuse.
 CONFUSIONS: dict[str, dict[int, int]] = {
     "cifar10": {9: 1, 2: 0, 3: 5, 5: 3, 4: 7},  # truck->automobile, bird->airplane, cat<->dog, deer->horse
     "fashion_mnist": {

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from kd_experiments.networks import Output
+from kd_experiments.networks import Network, Output
 from kd_experiments.schema import Registry
 from kd_experiments.supervision.progress import Progress
 from kd_experiments.supervision.weighting import Rows
@@ -46,9 +46,20 @@ class Distiller(nn.Module):
     needs_source: ClassVar[bool] = True  # is there a teacher or a peer at all?
     needs_features: ClassVar[bool] = False  # the source's features, hence a live source
     uses_temperature: ClassVar[bool] = False
+    initialisation_epochs: int = 0  # epochs at the start whose only loss is `initialise`
+
+    def look_at(self, student: Network, source: Network) -> None:
+        """Read facts off the networks themselves, before `prepare`."""
+
+    def expect(self, labels: Tensor, classes: int) -> None:
+        """Get ready for a training set with these labels, (N,) in the order of `Lesson.index`; before `prepare`."""
 
     def prepare(self, student: Output, source: Output) -> None:
         """Make parts that depend on shapes, given one example output of each network (on any device)."""
+
+    def initialise(self, lesson: Lesson) -> dict[str, Tensor]:
+        """The terms of the first `initialisation_epochs`, which take the place of all others."""
+        raise NotImplementedError
 
     def forward(self, lesson: Lesson) -> dict[str, Tensor]:
         raise NotImplementedError

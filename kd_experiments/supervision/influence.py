@@ -1,8 +1,9 @@
 """Influence of each training sample on the validation loss, through the teacher's last layer.
 
-I(i) = -g_V^T (Hess + delta I)^-1 grad l(i) (Koh and Liang 2017; LRDS names influence-based scoring [paper], this formula
-is [ours]). The gradient of cross-entropy with respect to the last layer factorises, grad = (p - onehot(y)) (x) [h; 1],
-so a score is two small products and no gradient is ever stored. Most negative = most helpful.
+I(i) = -g_V^T (Hess + delta I)^-1 grad l(i) (Koh and Liang 2017; LRDS names influence-based scoring [paper], this
+formula is [ours]). The gradient of cross-entropy with respect to the last layer factorises,
+grad = (p - onehot(y)) (x) [h; 1], so a score is two small products and no gradient is ever stored.
+Most negative = most helpful.
 """
 
 from __future__ import annotations

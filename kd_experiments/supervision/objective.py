@@ -69,11 +69,21 @@ class Objective(nn.Module):
         self.label_rows = label_rows
         self.weight = weight
 
-    def forward(self, batch: Batch, student: Output, source: Output | None, progress: Progress) -> Judgement:
-        """Judge the student's output; `source` is detached here, so no gradient ever reaches a teacher or a peer."""
+    def forward(
+        self,
+        batch: Batch,
+        student: Output,
+        source: Output | None,
+        progress: Progress,
+        initialising: bool = False,
+    ) -> Judgement:
+        """Judge the student's output; `source` carries no gradient back to a teacher or a peer.
+
+        While `initialising`, the distiller's initialisation takes the place of every other term.
+        """
         label_losses = self.label_loss(student.logits, batch.labels, progress)
-        if source is None or not self.distiller.needs_source:
-            return Judgement({"label": label_losses.mean()}, {})
+        if source is None:
+            return self._without_source(batch, student, label_losses, progress)
         raw = source.logits.detach()
         wrong = wrong_rows(raw, batch.labels)
         revised_logits, temperature = self._revise(student.logits.detach(), raw, batch.labels)
@@ -88,9 +98,27 @@ class Objective(nn.Module):
             temperature=temperature,
             progress=progress,
         )
+        if initialising:
+            return Judgement(self.distiller.initialise(lesson), {})
         terms = {"label": self._label_term(label_losses, wrong, batch.selected)}
         terms |= {name: self.weight * term for name, term in self.distiller(lesson).items()}
         return Judgement(terms, self._facts(batch, raw, wrong, rows, temperature, progress))
+
+    def _without_source(self, batch: Batch, student: Output, label_losses: Tensor, progress: Progress) -> Judgement:
+        """The label loss, and what a distiller says that needs no network to learn from (a virtual teacher)."""
+        own = student.logits.detach()
+        nobody = torch.zeros_like(batch.labels, dtype=torch.bool)
+        lesson = Lesson(
+            student=student,
+            signal=Signal(own, own, nobody, nobody, None),
+            labels=batch.labels,
+            index=batch.index,
+            rows=Rows(batch.selected / len(batch.selected)),
+            temperature=self.temperature(own, own),
+            progress=progress,
+        )
+        terms = {name: self.weight * term for name, term in self.distiller(lesson).items()}
+        return Judgement({"label": self.label_weight * label_losses.mean()} | terms, {})
 
     def _revise(self, student: Tensor, raw: Tensor, labels: Tensor) -> tuple[Tensor, float | Tensor]:
         """Adjust first, temperatures from what was adjusted — unless the adjustment itself needs a temperature."""

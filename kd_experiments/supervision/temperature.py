@@ -66,7 +66,7 @@ class DynamicTemperature(Temperature):
     def __call__(self, student: Tensor, source: Tensor) -> Tensor:
         with torch.no_grad():
             tau = dynamic_temperature(self.weights(student, source), self.tau0, self.beta)
-            return tau.clamp_min(self.minimum)
+            return tau if self.minimum is None else tau.clamp_min(self.minimum)
 
 
 @TEMPERATURES.register("dtd_flsw")

@@ -37,7 +37,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(_unpickling_reason(path, str(error))) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except Exception as error:  # a damaged file can break the reader in any way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"teacher.checkpoint={path}: not a readable checkpoint ({reason}); is it truncated?") from error
     return strip_prefixes(_find_state(path, content))
@@ -47,10 +47,13 @@ def _unpickling_reason(path: Path, message: str) -> str:
     if "Unsupported global" in message or "GLOBAL" in message:
         culprit = message.split("GLOBAL ", 1)[1].split()[0] if "GLOBAL " in message else "an object"
         return (
-            f"teacher.checkpoint={path}: refused, because it holds a pickled object ({culprit}) and loading it could run "
-            f"code; save the state dict alone with torch.save({{'model': network.state_dict()}}, FILE)"
+            f"teacher.checkpoint={path}: refused, because it holds a pickled object ({culprit}) and loading it "
+            f"could run code; save the state dict alone with torch.save({{'model': network.state_dict()}}, FILE)"
         )
-    return f"teacher.checkpoint={path}: not a readable checkpoint; is it truncated, or another kind of file?"
+    return (
+        f"teacher.checkpoint={path}: refused, because it cannot be read safely; it is truncated, another kind of file, "
+        f"or a pickle that holds more than tensors"
+    )
 
 
 def _find_state(path: Path, content: Any) -> dict[str, Tensor]:
@@ -80,14 +83,7 @@ def load_into(network: Network, state: dict[str, Tensor], name: str, path: Path)
     where = f"teacher.checkpoint={path}"
     missing, surplus = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     if missing or surplus:
-        parts = [
-            f"lacks {missing[0]} and {len(missing) - 1} more" if len(missing) > 1 else f"lacks {missing[0]}"
-        ] * bool(missing)
-        parts += [
-            f"has {surplus[0]} and {len(surplus) - 1} more too many"
-            if len(surplus) > 1
-            else f"has {surplus[0]} too many"
-        ] * bool(surplus)
+        parts = [_listed(verb, keys) for verb, keys in (("lacks", missing), ("has besides", surplus)) if keys]
         raise UserError(
             f"{where}: not the weights of {name}: it {' and '.join(parts)}; give the teacher=NETWORK it belongs to"
         )
@@ -101,7 +97,11 @@ def load_into(network: Network, state: dict[str, Tensor], name: str, path: Path)
                 f"give a checkpoint trained on this data set"
             )
         raise UserError(
-            f"{where}: {key} has shape {list(state[key].shape)}, but {name} on this data set needs {list(tensor.shape)}; "
-            f"give the teacher=NETWORK and the dataset it belongs to"
+            f"{where}: {key} has shape {list(state[key].shape)}, but {name} on this data set needs "
+            f"{list(tensor.shape)}; give the teacher=NETWORK and the dataset it belongs to"
         )
     network.load_state_dict(state, strict=True)
+
+
+def _listed(verb: str, keys: list[str]) -> str:
+    return f"{verb} {keys[0]}" + (f" and {len(keys) - 1} more" if len(keys) > 1 else "")

@@ -106,7 +106,12 @@ def fresh_network(name: str, data: Data, seed: int, purpose: str) -> Network:
     """A network with initial weights that depend on seed and purpose alone, on the data's device."""
     torch.manual_seed(derive(seed, "initial weights", purpose))
     network = build(name, classes=data.classes, channels=data.channels, size=data.size)
-    return network.to(data.device, memory_format=torch.channels_last)
+    return on_device(network, data)
+
+
+def on_device(network: Network, data: Data) -> Network:
+    """Move a network to the data's device, its convolutions channels last."""
+    return network.to(data.device).to(memory_format=torch.channels_last)
 
 
 def load_network(config: Config, data: Data, folder: Path) -> Network:
@@ -115,7 +120,7 @@ def load_network(config: Config, data: Data, folder: Path) -> Network:
     path = Path(given) if given is not None else folder / "teacher.pt"
     network = build(config.teacher.network, classes=data.classes, channels=data.channels, size=data.size)
     load_into(network, read_state(path), config.teacher.network, path)
-    return network.to(data.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    return on_device(network, data).eval().requires_grad_(False)
 
 
 def load_snapshots(config: Config, data: Data, folder: Path) -> list[Snapshot]:
@@ -127,12 +132,12 @@ def load_snapshots(config: Config, data: Data, folder: Path) -> list[Snapshot]:
             continue
         network = build(config.teacher.network, classes=data.classes, channels=data.channels, size=data.size)
         network.load_state_dict(kept["model"])
-        network.to(data.device, memory_format=torch.channels_last)
+        on_device(network, data)
         shots.append(Snapshot(outputs(network, data, data.train), outputs(network, data, data.val), kept["lr"]))
     if not shots:
         raise UserError(
-            f"selection=tracin: the teacher in {folder} has no snapshots of its training; use a teacher trained here with "
-            f"teacher.snapshots=5 (and another teacher.seed), or selection=influence"
+            f"selection=tracin: the teacher in {folder} has no snapshots of its training; use a teacher trained "
+            f"here with teacher.snapshots=5 (and another teacher.seed), or selection=influence"
         )
     return shots
 
@@ -160,7 +165,8 @@ def _train(config: Config, data: Data, folder: Path, display: Display) -> None:
     saved = files.load_own(checkpoint)
     if saved is not None:
         training.restore(saved)
-    keep_at = {round((i + 1) * recipe.epochs / (config.teacher.snapshots + 1)) for i in range(config.teacher.snapshots)}
+    parts = config.teacher.snapshots + 1
+    keep_at = {round(i * recipe.epochs / parts) for i in range(1, parts)}
 
     def evaluate() -> dict[str, float]:
         said = outputs(network, data, data.val)

@@ -47,6 +47,10 @@ class Learner:
         parameters = [*network.parameters(), *objective.parameters()]
         return Learner(name, network, objective, recipe.optimizer(parameters))
 
+    def initialising(self, epoch: int) -> bool:
+        """Is this epoch part of the distiller's initialisation? Its BN statistics then rest, as in the public code."""
+        return epoch < self.objective.distiller.initialisation_epochs
+
     def state(self) -> dict[str, Any]:
         return {
             "network": self.network.state_dict(),
@@ -119,7 +123,7 @@ class Training:
         order = self.order(epoch)
         selected = self.selected if self.selected is not None else torch.ones(samples, device=device)
         for learner in self.learners:
-            learner.network.train()
+            learner.network.train(not learner.initialising(epoch))
         totals: Tensor | None = None
         names: list[str] = []
         for step, index in enumerate(order.split(self.recipe.batch_size)):
@@ -140,7 +144,8 @@ class Training:
         for name, value in means.items():
             if not math.isfinite(value):
                 raise UserError(
-                    f"training diverged in epoch {epoch + 1}: {name} is {value}; try a lower recipe.lr than {self.recipe.lr}"
+                    f"training diverged in epoch {epoch + 1}: {name} is {value}; "
+                    f"try a lower recipe.lr than {self.recipe.lr}"
                 )
         return means | {"train_seconds": seconds, "images_per_second": samples / seconds}
 
@@ -160,7 +165,8 @@ class Training:
         outputs = [_in_float32(output) for output in outputs]
         losses = []
         for place, learner in enumerate(self.learners):
-            judgement = learner.objective(batch, outputs[place], self._source(batch, outputs, place), progress)
+            source = self._source(batch, outputs, place)
+            judgement = learner.objective(batch, outputs[place], source, progress, learner.initialising(epoch))
             losses.append(judgement.loss)
             prefix = "" if place == 0 else f"{learner.name}_"
             values |= {f"{prefix}loss": losses[-1].detach()}

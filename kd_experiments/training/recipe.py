@@ -50,15 +50,20 @@ class Recipe:
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         parameters = list(parameters)
-        on_device = parameters[0].device.type in ("cpu", "cuda")
-        return torch.optim.SGD(
+        optimizer = torch.optim.SGD(
             parameters,
             lr=self.lr,
             momentum=self.momentum,
             nesterov=self.nesterov and self.momentum > 0,
             weight_decay=self.weight_decay,
-            fused=on_device,
+            fused=parameters[0].device.type in ("cpu", "cuda"),
         )
+        if self.momentum > 0:
+            # Zero buffers give the same first step as none, and the fused kernel cannot mix the two kinds: some
+            # parameters get their first gradient only after an initialisation stage.
+            for parameter in parameters:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer
 
     def evaluates(self, epoch: int) -> bool:
         return (epoch + 1) % self.evaluate_every == 0 or epoch + 1 == self.epochs

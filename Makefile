@@ -1,0 +1,48 @@
+# `make` lists the targets. Everything is installed into .venv/ in this folder on first use.
+PYTHON ?= python3
+RESULTS ?= results
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint tables figures methods networks clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+setup: $(READY)  ## create .venv and install everything into it
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "error: Python 3.11, 3.12 or 3.13 is needed, $(PYTHON) is another; use make PYTHON=python3.12"; exit 2; }
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $(READY)
+
+demo: setup  ## the main job on the embedded data set: LRDS, its teacher included
+	$(RUN) -m kd_experiments method=lrds selection.ratio=0.8 paths.results=$(RESULTS)
+
+test: lint  ## lint, then all tests
+	$(RUN) -m pytest
+
+lint: setup  ## style and types
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+tables: setup  ## Markdown, LaTeX and CSV tables from every record in $(RESULTS)/runs
+	$(RUN) -m kd_experiments.reporting paths.results=$(RESULTS)
+
+figures: setup  ## figures from every record in $(RESULTS)/runs
+	$(RUN) -m kd_experiments.reporting.figures paths.results=$(RESULTS)
+
+methods: setup  ## the catalogue of methods, groups and choices
+	@$(RUN) -m kd_experiments --help
+
+networks: setup  ## the catalogue of networks: parameters, multiply-adds, feature shapes
+	@$(RUN) -m kd_experiments.networks
+
+clean:  ## remove the virtual environment and caches; results stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,53 @@
+"""What there is to choose from, read off the configuration files; imports nothing heavy."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from kd_experiments.networks.catalogue import names as network_names
+from kd_experiments.places import home
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method file, as the comment at its head describes it."""
+
+    name: str
+    about: str
+    paper: str
+    year: str
+    evidence: str
+
+
+def choices() -> dict[str, list[str]]:
+    """Config groups and their choices, in the order a person meets them."""
+    conf = home() / "conf"
+    groups = {
+        group: sorted(path.stem for path in (conf / group).glob("*.yaml"))
+        for group in ("method", "dataset", "label_noise", "revision", "selection", "weighting", "temperature")
+    }
+    groups |= {"teacher": network_names(), "student": network_names(), "peer": ["same", *network_names()]}
+    for group in ("label_loss", "recipe", "tracking"):
+        groups[group] = sorted(path.stem for path in (conf / group).glob("*.yaml"))
+    for group, folder in (("experiment", conf / "experiment"), ("+sweeps", home() / "sweeps")):
+        groups[group] = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    return groups
+
+
+def methods() -> list[Method]:
+    """Every method file, by year and name."""
+    found = [read_method(path) for path in (home() / "conf" / "method").glob("*.yaml")]
+    return sorted(found, key=lambda method: (method.year, method.name))
+
+
+def read_method(path: Path) -> Method:
+    """Parse the head of a method file: what it does, then `Paper: ... Year: ... Evidence: ...`."""
+    comments = [line.removeprefix("#").strip() for line in path.read_text().splitlines() if line.startswith("#")]
+    head = re.fullmatch(r"Paper: (.+?)\.? Year: (\S+)\. Evidence: (.+)", comments[2])
+    if comments[0] != "@package _global_" or head is None:
+        raise ValueError(
+            f"{path}: the first three lines must be '# @package _global_', one line, '# Paper: ... Year: ...'"
+        )
+    return Method(path.stem, comments[1], *head.groups())

@@ -1,0 +1,34 @@
+"""`python -m kd_experiments.data prepare NAME ...`: get a data set ready before the first run."""
+
+from __future__ import annotations
+
+import sys
+
+from kd_experiments.errors import UserError, did_you_mean
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code: 0, or 2 for a mistake of the user or missing data."""
+    from kd_experiments.data.prepare import USAGE, names, prepare
+
+    usage = USAGE.format(names=", ".join(names()))
+    if {"-h", "--help"} & set(arguments):
+        print(usage)
+        return 0
+    if len(arguments) < 2 or arguments[0] != "prepare":
+        if arguments and arguments[0] != "prepare":
+            near = did_you_mean(arguments[0], ["prepare"])
+            print(f"error: {arguments[0]}: no such command{near}", file=sys.stderr)
+        print(usage, file=sys.stderr)
+        return 2
+    try:
+        lines = prepare(arguments[1], arguments[2:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,93 @@
+"""One image file -> (3, S, S) uint8, with the pixels torchvision's ImageFolder, Resize and CenterCrop would give."""
+
+from __future__ import annotations
+
+import functools
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from kd_experiments.errors import UserError
+
+
+class BrokenImage(Exception):
+    """The file is there, but it is no image that can be shown; says why."""
+
+
+class OtherSize(Exception):
+    """A sound image of another size than all should have; says which, as (width, height)."""
+
+
+def decode(path: Path, size: int, resize: bool) -> NDArray[np.uint8]:
+    """Read `path` as RGB (3, size, size) uint8; grey, palette and CMYK are converted, alpha is dropped.
+
+    With `resize` the shorter side becomes `size` (bilinear with antialiasing) and the centre is cropped. Raises
+    `BrokenImage`, `OtherSize` without `resize`, and `UserError` for a file that cannot be opened at all.
+    """
+    image = _open(path)
+    if image.size != (size, size):
+        if not resize:
+            raise OtherSize(f"{image.width}x{image.height}")
+        image = _fit(image, size)
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+def stored_size(path: Path) -> tuple[int, int]:
+    """(width, height) of an image; raises as `decode` does."""
+    return _open(path).size
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    if not content:
+        raise BrokenImage("it has 0 bytes")
+    try:
+        with Image.open(io.BytesIO(content), formats=formats()) as image:
+            return _to_rgb(image)
+    except UnidentifiedImageError as error:
+        raise BrokenImage("no known image format") from error
+    except Exception as error:  # Pillow's decoders raise nearly every exception there is on broken files
+        raise BrokenImage(str(error) or type(error).__name__) from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):  # 16 bits a pixel: `convert` would cut off everything above 255
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(f"pixels of mode {image.mode} have no agreed range; save it with 8 bits a channel")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # the same colours as at once to RGB, without Pillow's warning
+    return image.convert("RGB")
+
+
+def _fit(image: Image.Image, size: int) -> Image.Image:
+    """torchvision's Resize(size) and CenterCrop(size), roundings included."""
+    width, height = image.size
+    if width <= height:
+        width, height = size, int(size * height / width)
+    else:
+        width, height = int(size * width / height), size
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return image.crop((left, top, left + size, top + size))
+
+
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """What Pillow may open, the usual first. Not EPS: Pillow hands it to Ghostscript, which runs it."""
+    Image.init()
+    usual = ["JPEG", "PNG"]
+    return (*usual, *(name for name in Image.OPEN if name not in (*usual, "EPS")))
+
+
+@functools.cache
+def endings() -> frozenset[str]:
+    """The file name endings of these formats, such as `.jpg`, in lower case."""
+    known = formats()
+    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in known)

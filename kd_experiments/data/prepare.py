@@ -1,0 +1,110 @@
+"""Verify a data set and build its cache before the first run, or say what to place where."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kd_experiments.data import fashion_mnist
+from kd_experiments.data.cache import Stored
+from kd_experiments.data.cifar import stored_cifar10, stored_cifar100
+from kd_experiments.data.cinic10 import stored_cinic10
+from kd_experiments.data.digits import read_digits
+from kd_experiments.data.image_folder import stored_image_folder
+from kd_experiments.data.settings import DATASETS, DatasetConfig
+from kd_experiments.data.source import Source
+from kd_experiments.data.tiny_imagenet import stored_tiny_imagenet
+from kd_experiments.errors import UserError, did_you_mean, no_such_choice
+from kd_experiments.places import home
+from kd_experiments.schema import build_choice
+
+USAGE = """\
+usage: python -m kd_experiments.data prepare NAME [root=FOLDER] [download=true] [image_size=S] [skip_corrupt=true]
+                                                  [paths.results=FOLDER]
+NAME is one of {names}. The keys are those of dataset.* in a run."""
+
+_STORED: dict[str, Callable[..., Stored]] = {
+    "cifar10": stored_cifar10,
+    "cifar100": stored_cifar100,
+    "cinic10": stored_cinic10,
+    "tiny_imagenet": stored_tiny_imagenet,
+    "image_folder": stored_image_folder,
+}
+_READ_AS_THEY_ARE = ("digits", "fashion_mnist")
+_SETTINGS = ("root", "download", "image_size", "skip_corrupt")
+
+
+def names() -> list[str]:
+    """The data sets that can be prepared."""
+    return sorted([*_STORED, *_READ_AS_THEY_ARE])
+
+
+def prepare(name: str, settings: Sequence[str]) -> list[str]:
+    """Do it, and return the lines to show; raises `UserError` where the data are missing or wrong."""
+    if name not in names():
+        raise no_such_choice("data set", name, names())
+    config, data_folder = _configure(name, settings)
+    started = time.perf_counter()
+    if name in _STORED:
+        stored = _STORED[name](config, data_folder)
+        source = stored.source()
+        size = sum(file.stat().st_size for file in stored.folder.iterdir())
+        how = f"built in {time.perf_counter() - started:.1f} s" if stored.built else "was there, verified"
+        places = [f"data:  {stored.origin.resolve()}", f"cache: {stored.folder.resolve()} ({size / 1e6:.0f} MB, {how})"]
+    else:
+        source, place = _read_as_it_is(config, data_folder)
+        places = [f"data:  {place}", "cache: none needed"]
+    channels, height, width = source.train_images.shape[1:]
+    return [
+        f"{name}: {len(source.train_labels)} training and {len(source.test_labels)} test images of "
+        f"{width}x{height}x{channels}, {len(source.class_names)} classes",
+        *(f"  {line}" for line in places),
+        f"  use:   {_command(name, settings)}",
+    ]
+
+
+def _configure(name: str, settings: Sequence[str]) -> tuple[DatasetConfig, Path]:
+    """The data set's own defaults with the given settings, and the folder for downloads of a run."""
+    from omegaconf import OmegaConf
+
+    defaults = OmegaConf.to_container(OmegaConf.load(home() / "conf" / "dataset" / f"{name}.yaml"))
+    assert isinstance(defaults, dict)
+    given: dict[str, Any] = {str(key): value for key, value in defaults.items()}
+    known = [key for key in _SETTINGS if key in given]
+    results = Path("results")
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        key = key.removeprefix("dataset.")
+        if not equals:
+            raise UserError(f"{setting}: expected KEY=VALUE (keys: {', '.join([*known, 'paths.results'])})")
+        if key == "paths.results":
+            results = Path(text).expanduser()
+        elif key == "root":
+            given["root"] = text  # as it stands: a folder may be called 2024
+        elif key in known:
+            given[key] = OmegaConf.from_dotlist([f"value={text}"])["value"]
+        else:
+            choices = [*known, "paths.results"]
+            raise UserError(f"{key}: no such key for {name}{did_you_mean(key, choices)} (keys: {', '.join(choices)})")
+    return build_choice(DATASETS, given, "dataset"), results / "data"
+
+
+def _read_as_it_is(config: DatasetConfig, data_folder: Path) -> tuple[Source, str]:
+    if config.name == "digits":
+        return read_digits(), "inside scikit-learn"
+    root = Path(config.root).expanduser() if config.root is not None else None
+    source = fashion_mnist.read_fashion_mnist(root, config.download, data_folder)
+    return source, str(fashion_mnist._find(root, False, data_folder).resolve())
+
+
+def _command(name: str, settings: Sequence[str]) -> str:
+    """What to type to run on this data set with the same settings."""
+    words = [f"dataset={name}"]
+    for setting in settings:
+        plain = setting.removeprefix("dataset.")
+        if not plain.startswith("download="):
+            words.append(shlex.quote(plain if plain.startswith("paths.") else f"dataset.{plain}"))
+    return " ".join(["python -m kd_experiments", *words])

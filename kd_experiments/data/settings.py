@@ -1,0 +1,40 @@
+"""`dataset.*`: the keys of every data set, and those only some of them have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from kd_experiments.schema import Count, Interval, Positive, Registry, Seed
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """`dataset.*`: which data, where, and how they are split and augmented."""
+
+    name: str
+    root: str | None  # a folder that holds the data; null: look in the usual places
+    download: bool
+    train_size: Count | None  # null: every training image that is not held out
+    val_fraction: Annotated[float, Interval(over=0, under=1)]
+    split_seed: Seed
+    crop_padding: Annotated[int, Interval(at_least=0, at_most=32)]
+    flip: bool
+    mean: tuple[float, ...] | None  # null: of the training split
+    std: tuple[Positive, ...] | None
+
+
+@dataclass(frozen=True)
+class ImageTreeConfig(DatasetConfig):
+    """A data set stored as one file an image."""
+
+    image_size: Count | None  # shorter side resized to it, centre cropped to a square; null: as stored
+    skip_corrupt: bool  # leave out images that cannot be decoded, and say so; false: stop at the first
+
+
+# A data set's own keys stand in its own class, so that a knob it does not have is refused by name.
+DATASETS: Registry[DatasetConfig] = Registry("dataset")
+for _name in ("digits", "fashion_mnist", "cifar10", "cifar100"):
+    DATASETS.register(_name)(DatasetConfig)
+for _name in ("cinic10", "tiny_imagenet", "image_folder"):
+    DATASETS.register(_name)(ImageTreeConfig)

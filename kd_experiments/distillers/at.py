@@ -1,0 +1,43 @@
+"""Attention transfer.
+
+Zagoruyko and Komodakis, "Paying more attention to attention: improving the performance of convolutional neural
+networks via attention transfer", ICLR 2017.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.features import deepest, per_sample_mean, same_size, source_of
+from kd_experiments.schema import Positive
+
+
+def attention(maps: Tensor, p: float) -> Tensor:
+    """Mean over channels of |f|^p, scaled to norm 1: (B, C, H, W) -> (B, HW)."""
+    return F.normalize(maps.abs().pow(p).mean(1).flatten(1))
+
+
+def at(student: Tensor, teacher: Tensor, p: float) -> Tensor:
+    """Mean over places of (a^s - a^t)^2, (B, C, H, W) -> (B,); channels may differ, sizes are pooled to the smaller."""
+    student, teacher = same_size(student, teacher)
+    return per_sample_mean((attention(student, p) - attention(teacher, p)).square())
+
+
+@DISTILLERS.register("at")
+class AT(Distiller):
+    """Look where the teacher looks, in every stage."""
+
+    needs_features: ClassVar[bool] = True
+
+    def __init__(self, p: Positive) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
+        pairs = deepest(lesson.student.features, source_of(lesson).features)
+        return {"at": lesson.rows.mean(torch.stack([at(s, t, self.p) for s, t in pairs]).sum(0))}

@@ -1,0 +1,75 @@
+"""Decoupled knowledge distillation (Zhao et al., "Decoupled knowledge distillation", CVPR 2022)."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import torch
+from torch import Tensor
+
+from kd_experiments.distillers.base import DISTILLERS, Lesson, LogitDistiller
+from kd_experiments.distillers.kd import kd
+from kd_experiments.distillers.standardised_kd import standardise
+from kd_experiments.distillers.warm_up import warm_up
+from kd_experiments.schema import Interval, NonNegative
+from kd_experiments.supervision.revision import Temperature, column
+
+LEFT_OUT = -1e30  # a logit so low that its class has probability exactly 0, and yet finite: 0 * (-inf) would be NaN
+
+
+def class_mask(logits: Tensor, classes: Tensor) -> Tensor:
+    """True at one class of each row: (B, C), (B,) -> (B, C) bool."""
+    return torch.zeros_like(logits, dtype=torch.bool).scatter(1, classes[:, None], True)
+
+
+def one_against_rest(logits: Tensor, one: Tensor) -> Tensor:
+    """Log-probabilities of the class in the mask `one` and of all others together, (B, C) -> (B, 2)."""
+    log_p = torch.log_softmax(logits, 1)
+    inside = log_p.masked_fill(~one, -torch.inf).logsumexp(1)
+    return torch.stack([inside, log_p.masked_fill(one, -torch.inf).logsumexp(1)], 1)
+
+
+def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) from log-probabilities, (B, K) -> (B,)."""
+    return (log_p.exp() * (log_p - log_q)).sum(1)
+
+
+def dkd(
+    student: Tensor, teacher: Tensor, labels: Tensor, alpha: float, beta: float, temperature: Temperature
+) -> Tensor:
+    """T^2 * (alpha * TCKD + beta * NCKD) for each sample, (B, C) -> (B,).
+
+    TCKD = KL(b^t || b^s) of the label against all other classes, NCKD = KL of the other classes among themselves.
+    """
+    t, label = column(temperature), class_mask(student, labels)
+    target = divergence(one_against_rest(teacher / t, label), one_against_rest(student / t, label))
+    others = kd(student.masked_fill(label, LEFT_OUT), teacher.masked_fill(label, LEFT_OUT), temperature)
+    return alpha * temperature**2 * target + beta * others
+
+
+@DISTILLERS.register("dkd")
+class DKD(LogitDistiller):
+    """Target and non-target classes apart; `standardise` compares z-scores of the logits (Sun et al. 2024)."""
+
+    term: ClassVar[str] = "dkd"
+    uses_temperature: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        alpha: NonNegative,
+        beta: NonNegative,
+        warm_up_epochs: Annotated[int, Interval(at_least=0)],
+        standardise: bool,
+    ) -> None:
+        super().__init__()
+        self.alpha = alpha
+        self.beta = beta
+        self.warm_up_epochs = warm_up_epochs
+        self.standardise = standardise
+
+    def per_sample(self, lesson: Lesson) -> Tensor:
+        student, teacher = lesson.student.logits, lesson.signal.logits
+        if self.standardise:
+            student, teacher = standardise(student), standardise(teacher)
+        losses = dkd(student, teacher, lesson.labels, self.alpha, self.beta, lesson.temperature)
+        return warm_up(lesson.progress, self.warm_up_epochs) * losses

@@ -1,0 +1,35 @@
+"""FitNets (Romero et al., "FitNets: hints for thin deep nets", ICLR 2015), trained in one stage."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.features import Regressor, per_sample_mean, source_of, stage
+from kd_experiments.networks import Output
+
+
+def hint(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean of (r(f^s) - f^t)^2 over channels and places, (B, C, H, W) -> (B,); `student` is regressed already."""
+    return per_sample_mean((student - teacher).square())
+
+
+@DISTILLERS.register("fitnet")
+class FitNet(Distiller):
+    """A middle stage of the student is regressed onto the teacher's; stage 0 is the stem, -1 the last one."""
+
+    needs_features: ClassVar[bool] = True
+
+    def __init__(self, stage: int) -> None:
+        super().__init__()
+        self.stage = stage
+
+    def prepare(self, student: Output, source: Output) -> None:
+        guided = stage(student.features, self.stage, "fitnet", "student")
+        self.regressor = Regressor(guided, stage(source.features, self.stage, "fitnet", "teacher"), relu=True)
+
+    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
+        guided = self.regressor(lesson.student.features[self.stage])
+        return {"hint": lesson.rows.mean(hint(guided, source_of(lesson).features[self.stage]))}

@@ -1,0 +1,78 @@
+"""Factor transfer.
+
+Kim, Park and Kwak, "Paraphrasing complex network: network compression via factor transfer", NeurIPS 2018.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Annotated, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.features import per_sample_mean, same_size, source_of, stage
+from kd_experiments.networks import Output
+from kd_experiments.schema import Interval, Positive
+
+
+def ft(student: Tensor, teacher: Tensor, p1: float, p2: float) -> Tensor:
+    """Mean over places of |a(s) - a(t)|^p2, (B, C, H, W) -> (B,); a = mean over channels of |f|^p1, at norm 1."""
+    student, teacher = (F.normalize(maps.abs().pow(p1).mean(1).flatten(1)) for maps in same_size(student, teacher))
+    return per_sample_mean((student - teacher).abs().pow(p2))
+
+
+def layers(*widths: int, convolution: Callable[..., nn.Module], norm: bool) -> nn.Sequential:
+    """3x3 convolutions through the given widths, each with batch norm if asked for and a leaky ReLU."""
+    modules: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        modules += [convolution(inputs, outputs, 3, padding=1), *([nn.BatchNorm2d(outputs)] if norm else [])]
+        modules += [nn.LeakyReLU(0.1)]
+    return nn.Sequential(*modules)
+
+
+@DISTILLERS.register("ft")
+class FT(Distiller):
+    """A paraphraser learns to compress the teacher's maps into factors; a translator learns the student's factors.
+
+    The paraphraser is trained by reconstruction in the first epochs and is fixed afterwards.
+    """
+
+    needs_features: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        stage: int,
+        rate: Annotated[float, Interval(over=0, at_most=1)],
+        p1: Positive,
+        p2: Positive,
+        initialisation_epochs: Annotated[int, Interval(at_least=0)],
+    ) -> None:
+        super().__init__()
+        self.stage = stage
+        self.rate = rate
+        self.p1 = p1
+        self.p2 = p2
+        self.initialisation_epochs = initialisation_epochs
+
+    def prepare(self, student: Output, source: Output) -> None:
+        inputs = stage(student.features, self.stage, "ft", "student").shape[1]
+        width = stage(source.features, self.stage, "ft", "teacher").shape[1]
+        factors = max(int(width * self.rate), 1)
+        self.translator = layers(inputs, inputs, factors, factors, convolution=nn.Conv2d, norm=True)
+        self.paraphraser = layers(width, width, factors, factors, convolution=nn.Conv2d, norm=False)
+        self.decoder = layers(factors, factors, width, width, convolution=nn.ConvTranspose2d, norm=False)
+
+    def initialise(self, lesson: Lesson) -> dict[str, Tensor]:
+        maps = source_of(lesson).features[self.stage]
+        errors = per_sample_mean((self.decoder(self.paraphraser(maps)) - maps).square())
+        return {"reconstruction": lesson.rows.mean(errors)}
+
+    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
+        with torch.no_grad():
+            factors = self.paraphraser(source_of(lesson).features[self.stage])
+        translated = self.translator(lesson.student.features[self.stage])
+        return {"ft": lesson.rows.mean(ft(translated, factors, self.p1, self.p2))}

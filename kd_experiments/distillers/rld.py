@@ -1,0 +1,53 @@
+"""Refined logit distillation (Sun et al., "Knowledge distillation with refined logits", ICCV 2025)."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from torch import Tensor
+
+from kd_experiments.distillers.base import DISTILLERS, Lesson, LogitDistiller
+from kd_experiments.distillers.dkd import LEFT_OUT, class_mask, divergence, one_against_rest
+from kd_experiments.distillers.kd import kd
+from kd_experiments.distillers.warm_up import warm_up
+from kd_experiments.schema import Interval, NonNegative, Positive
+from kd_experiments.supervision.revision import Temperature
+
+
+def sample_confidence(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """SCD: T^2 * KL({p^t_max, rest} || {p^s_y, rest}), (B, C) -> (B,): as sure of y as the teacher of its arg max."""
+    said = one_against_rest(teacher / temperature, class_mask(teacher, teacher.argmax(1)))
+    return temperature**2 * divergence(said, one_against_rest(student / temperature, class_mask(student, labels)))
+
+
+def masked_correlation(student: Tensor, teacher: Tensor, labels: Tensor, temperature: Temperature) -> Tensor:
+    """MCD: T^2 * KL among the classes the teacher ranks below the label, (B, C) -> (B,); 0 where there is none."""
+    masked = teacher >= teacher.gather(1, labels[:, None])
+    return kd(student.masked_fill(masked, LEFT_OUT), teacher.masked_fill(masked, LEFT_OUT), temperature)
+
+
+@DISTILLERS.register("rld")
+class RLD(LogitDistiller):
+    """alpha * SCD (at its own temperature) + beta * MCD: no wrong prediction is taught, no class relation invented."""
+
+    term: ClassVar[str] = "rld"
+    uses_temperature: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        alpha: NonNegative,
+        beta: NonNegative,
+        alpha_temperature: Positive,
+        warm_up_epochs: Annotated[int, Interval(at_least=0)],
+    ) -> None:
+        super().__init__()
+        self.alpha = alpha
+        self.beta = beta
+        self.alpha_temperature = alpha_temperature
+        self.warm_up_epochs = warm_up_epochs
+
+    def per_sample(self, lesson: Lesson) -> Tensor:
+        student, teacher, labels = lesson.student.logits, lesson.signal.logits, lesson.labels
+        confidence = sample_confidence(student, teacher, labels, self.alpha_temperature)
+        relation = masked_correlation(student, teacher, labels, lesson.temperature)
+        return warm_up(lesson.progress, self.warm_up_epochs) * (self.alpha * confidence + self.beta * relation)

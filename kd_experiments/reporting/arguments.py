@@ -1,0 +1,20 @@
+"""The `key=value` arguments of the reporting commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from kd_experiments.errors import UserError, did_you_mean
+
+
+def parse(arguments: Sequence[str], defaults: Mapping[str, str]) -> dict[str, str]:
+    """Defaults overridden by `key=value` arguments; `UserError` for anything else."""
+    values = dict(defaults)
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals:
+            raise UserError(f"{argument}: expected key=value; the keys are {', '.join(defaults)}")
+        if key not in defaults:
+            raise UserError(f"{key}: no such key{did_you_mean(key, defaults)} (keys: {', '.join(defaults)})")
+        values[key] = value
+    return values

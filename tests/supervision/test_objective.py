@@ -1,0 +1,90 @@
+"""The composed loss, at its special cases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from kd_experiments.distillers.kd import KD
+from kd_experiments.distillers.logit_mse import LogitMSE
+from kd_experiments.networks import Output
+from kd_experiments.supervision.label_loss import CrossEntropy, cross_entropy
+from kd_experiments.supervision.objective import Batch, Judgement, Objective
+from kd_experiments.supervision.progress import Progress
+from kd_experiments.supervision.revision import LabelRevision, NoRevision
+from kd_experiments.supervision.temperature import Constant as ConstantTemperature
+from kd_experiments.supervision.weighting import Confident, Constant, RightWrong
+
+STUDENT, TEACHER = torch.randn(2, 16, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3
+LABELS = torch.randint(0, 5, (16,), generator=torch.Generator().manual_seed(1))
+
+
+def judge(selected: torch.Tensor | None = None, **changes: Any) -> Judgement:
+    parts: dict[str, Any] = {
+        "label_loss": CrossEntropy(),
+        "distiller": KD(),
+        "revision": NoRevision(),
+        "weighting": Constant(),
+        "temperature": ConstantTemperature(4.0),
+        "label_weight": 0.1,
+        "label_rows": "all",
+        "weight": 0.9,
+    }
+    selected = torch.ones(16, dtype=torch.float64) if selected is None else selected
+    batch = Batch(torch.arange(16), STUDENT, LABELS, LABELS, selected)
+    student, source = Output(STUDENT, (), (), STUDENT), Output(TEACHER, (), (), TEACHER)
+    return Objective(**(parts | changes))(batch, student, source, Progress.at(0, 1, like=STUDENT))
+
+
+def test_nobody_selected_is_plain_cross_entropy() -> None:
+    expected = cross_entropy(STUDENT, LABELS).mean()
+    nobody = torch.zeros(16, dtype=torch.float64)
+    torch.testing.assert_close(judge(nobody).loss, expected)
+    torch.testing.assert_close(
+        judge(nobody, distiller=LogitMSE(), weighting=RightWrong(4.0, 1.0), label_weight=1.0).loss, expected
+    )
+    torch.testing.assert_close(judge(nobody, label_rows="right").loss, expected)
+
+
+def test_a_sample_is_taught_or_labelled() -> None:
+    """With a mask, the loss is the mean of each sample's own loss."""
+    mask = (torch.arange(16) % 2).double()
+    one, none = judge(), judge(torch.zeros(16, dtype=torch.float64))
+    assert one.loss != none.loss
+    from kd_experiments.distillers.kd import kd
+
+    taught = 0.1 * cross_entropy(STUDENT, LABELS) + 0.9 * kd(STUDENT, TEACHER, 4.0)
+    expected = torch.where(mask.bool(), taught, cross_entropy(STUDENT, LABELS)).mean()
+    torch.testing.assert_close(judge(mask).loss, expected)
+
+
+def test_all_knowledge_is_no_threshold() -> None:
+    assert torch.equal(judge(weighting=Confident(1.0, 0.0, True)).loss, judge().loss)
+
+
+def test_logit_mse_without_revision_matches_every_logit() -> None:
+    loss = judge(distiller=LogitMSE(), weight=4.0, label_weight=1.0).terms["mse"]
+    torch.testing.assert_close(loss, 4 * torch.nn.functional.mse_loss(STUDENT, TEACHER))
+
+
+def test_facts_count_what_happened() -> None:
+    facts = judge(revision=LabelRevision(0.8, "one")).facts
+    wrong = (TEACHER.argmax(1) != LABELS).float().mean()
+    assert facts["source_wrong_share"] == wrong and facts["revised_share"] == wrong
+    assert facts["taught_share"] == 1 and facts["taught_true_share"] == 1 - wrong
+    assert judge().facts["revised_share"] == 0
+
+
+def test_no_gradient_reaches_the_source() -> None:
+    teacher = TEACHER.clone().requires_grad_()
+    student = STUDENT.clone().requires_grad_()
+    objective = Objective(
+        label_loss=CrossEntropy(), distiller=KD(), revision=LabelRevision(0.8, "one"), weighting=Constant(),
+        temperature=ConstantTemperature(4.0), label_weight=0.1, label_rows="all", weight=0.9,
+    )  # fmt: skip
+    batch = Batch(torch.arange(16), student, LABELS, LABELS, torch.ones(16, dtype=torch.float64))
+    objective(
+        batch, Output(student, (), (), student), Output(teacher, (), (), teacher), Progress.at(0, 1)
+    ).loss.backward()
+    assert student.grad is not None and teacher.grad is None

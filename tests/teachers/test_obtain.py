@@ -1,0 +1,169 @@
+"""Teachers: trained once, kept, measured, or loaded from a file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kd_experiments.networks import build
+from tests.conftest import TINY, Cli, records
+
+
+def checkpoint(path: Path, name: str = "resnet8", classes: int = 10, channels: int = 1, prefix: str = "") -> Path:
+    torch.manual_seed(0)
+    network = build(name, classes=classes, channels=channels, size=8)
+    torch.save({"model": {prefix + key: value for key, value in network.state_dict().items()}, "epoch": 240}, path)
+    return path
+
+
+def test_two_processes_train_one_teacher_once(tmp_path: Path) -> None:
+    base = [
+        sys.executable,
+        "-m",
+        "kd_experiments",
+        *TINY,
+        f"paths.results={tmp_path}",
+        "method=kd",
+        "teacher.recipe.epochs=6",
+    ]
+    processes = [
+        subprocess.Popen([*base, f"seed={seed}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for seed in (0, 1)
+    ]
+    said = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert sum("teacher trained in" in text for text in said) == 1
+    assert len(list((tmp_path / "teachers").iterdir())) == 1
+    assert [record["status"] for record in records(tmp_path)] == ["complete"] * 2
+
+
+def test_an_interrupted_teacher_goes_on(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kd_experiments.tracking.progress import Display
+
+    whole = tmp_path / "whole"
+    assert cli(f"paths.results={whole}", "teacher.recipe.epochs=3").code == 0
+    real = Display.epoch
+
+    def pull(self: Display, row: dict[str, float]) -> None:
+        if row["epoch"] == 1:
+            raise KeyboardInterrupt
+        real(self, row)
+
+    monkeypatch.setattr(Display, "epoch", pull)
+    assert cli(f"paths.results={tmp_path / 'parts'}", "teacher.recipe.epochs=3").code == 130
+    monkeypatch.setattr(Display, "epoch", real)
+    resumed = cli(f"paths.results={tmp_path / 'parts'}", "teacher.recipe.epochs=3")
+    assert resumed.code == 0 and "resuming after epoch 2 of 3" in resumed.out
+    states = [
+        torch.load(next((folder / "teachers").glob("*/teacher.pt")), weights_only=True)["model"]
+        for folder in (whole, tmp_path / "parts")
+    ]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "student.", "teacher.", "module.teacher."])
+def test_given_checkpoints_load_with_any_known_prefix(cli: Cli, tmp_path: Path, prefix: str) -> None:
+    path = checkpoint(tmp_path / "given.pth", prefix=prefix)
+    assert cli("method=kd", f"teacher.checkpoint={path}").code == 0
+    (record,) = records(tmp_path)
+    assert record["teacher"]["checkpoint"] == str(path) and record["teacher"]["train_wrong"] > 0
+
+
+def test_the_same_file_elsewhere_is_the_same_run(cli: Cli, tmp_path: Path) -> None:
+    first = checkpoint(tmp_path / "a.pth")
+    second = tmp_path / "b.pth"
+    second.write_bytes(first.read_bytes())
+    assert cli("method=kd", f"teacher.checkpoint={first}").code == 0
+    assert "already done" in cli("method=kd", f"teacher.checkpoint={second}").out
+
+
+def test_our_own_teacher_file_is_a_given_checkpoint(cli: Cli, tmp_path: Path) -> None:
+    assert cli("method=kd").code == 0
+    (kept,) = (tmp_path / "teachers").glob("*/teacher.pt")
+    assert cli("method=kd", f"teacher.checkpoint={kept}").code == 0
+    ours, given = sorted(records(tmp_path), key=lambda record: record["teacher"]["checkpoint"] or "")
+    assert ours["metrics"] == given["metrics"]
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.system, (f"touch {os.environ['KD_TEST_CANARY']}",))
+
+
+def _bytes(content: bytes) -> Any:
+    return lambda path: path.write_bytes(content)
+
+
+def _truncated(path: Path) -> None:
+    whole = checkpoint(path).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (_truncated, "truncated"),
+        (_bytes(b""), "truncated"),
+        (_bytes(b"these are no weights"), "truncated"),
+        (_bytes(bytes(range(256)) * 40), "truncated"),
+        (lambda path: checkpoint(path, "resnet14"), "not the weights of resnet8: it has besides"),
+        (lambda path: checkpoint(path, "vgg8"), "not the weights of resnet8: it lacks"),
+        (lambda path: checkpoint(path, "resnet8x4"), "not the weights of resnet8: it has besides"),
+        (lambda path: checkpoint(path, classes=100), "made for 100 classes, but this data set has 10"),
+        (lambda path: checkpoint(path, channels=3), "conv1.weight has shape"),
+        (lambda path: torch.save({"accuracy": 3}, path), "holds no state dict"),
+        (lambda path: torch.save([1, 2], path), "holds no state dict"),
+        (lambda path: torch.save({"opt": argparse.Namespace(lr=1), "model": {}}, path), "it holds a pickled object"),
+        (lambda path: path.write_bytes(pickle.dumps({"model": Malicious()})), "refused"),
+        (lambda path: torch.save({"model": Malicious()}, path), "refused"),
+    ],
+)
+def test_bad_checkpoints_are_one_clear_line(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Any, words: str
+) -> None:
+    canary = tmp_path / "executed"
+    monkeypatch.setenv("KD_TEST_CANARY", str(canary))
+    path = tmp_path / "given.pth"
+    write(path)
+    answer = cli("method=kd", f"teacher.checkpoint={path}")
+    assert answer.code == 2
+    assert words in answer.err and answer.err.count("\n") == 1
+    assert not canary.exists()
+
+
+def test_influence_scores_are_kept_with_the_teacher(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli("method=lrds").code == 0
+    (kept,) = (tmp_path / "teachers").glob("*/scores-*.npz")
+    before = kept.stat().st_mtime_ns
+
+    def never(*arguments: object) -> None:
+        raise AssertionError("scored again")
+
+    monkeypatch.setattr("kd_experiments.supervision.selection.influence", never)
+    assert cli("method=lrds", "selection.ratio=0.3", "seed=1").code == 0
+    assert kept.stat().st_mtime_ns == before
+    assert sorted(record["selection"]["selected"] for record in records(tmp_path)) == [60, 160]
+
+
+def test_tracin_uses_snapshots_and_says_when_there_are_none(cli: Cli, tmp_path: Path) -> None:
+    assert cli("method=kd", "selection=tracin").code == 0
+    path = checkpoint(tmp_path / "given.pth")
+    answer = cli("method=kd", "selection=tracin", f"teacher.checkpoint={path}")
+    assert answer.code == 2 and "no snapshots of its training" in answer.err
+
+
+def test_teacher_record_has_its_facts(cli: Cli, tmp_path: Path) -> None:
+    assert cli("method=kd").code == 0
+    (path,) = (tmp_path / "teachers").glob("*/record.json")
+    facts = json.loads(path.read_text())
+    for name in ("train_top1", "val_top1", "test_top1", "train_wrong", "train_seconds", "environment", "config"):
+        assert facts[name] is not None, name

@@ -1,0 +1,72 @@
+"""The mirror in Weights & Biases, with the real SDK, offline."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+
+from tests.conftest import Cli, records
+
+
+def read_offline_run(path: Path) -> dict[str, Any]:
+    """Run header, history rows and summary of a `.wandb` file, as the SDK's own reader prints them."""
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    found: dict[str, Any] = {"history": [], "summary": {}, "config": {}}
+    for line in lines:
+        record = json.loads(line)
+        content = record.get(record["type"], {})
+        if record["type"] == "run":
+            found |= {"group": content["run_group"], "tags": content["tags"], "name": content["display_name"]}
+            found["config"] |= content["config"]["update"]
+        elif record["type"] == "history":
+            found["history"].append(content["item"])
+        elif record["type"] == "summary":
+            found["summary"] |= content.get("update", {})
+    return found
+
+
+def test_a_sweep_is_one_run_a_job_with_one_row_an_epoch(cli: Cli, tmp_path: Path) -> None:
+    answer = cli("--multirun", "method=none,kd", "seed=0,1", "tracking.mode=offline", "tracking.tags=[mine]")
+    assert answer.code == 0, answer.err
+    files = sorted((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(files) == 4
+    runs = [read_offline_run(path) for path in files]
+    for run in runs:
+        assert [row["epoch"] for row in run["history"]] == [0, 1]
+        assert all("loss" in row and "test_top1" in row for row in run["history"])
+        assert "mine" in run["tags"] and run["config"]["dataset"]["name"] == "digits"
+    assert {run["group"] for run in runs} == {"digits-resnet8-resnet8", "digits-none-resnet8"}
+    logged = {run["config"]["signature"]: run["summary"]["test_top1_last"] for run in runs}
+    assert logged == {record["signature"]: record["metrics"]["test_top1_last"] for record in records(tmp_path)}
+
+
+def test_a_failing_tracker_is_a_warning(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise RuntimeError("the service is down")
+
+    monkeypatch.setattr(wandb, "init", broken)
+    answer = cli("method=none", "tracking.mode=offline")
+    assert answer.code == 0
+    assert answer.out.count("warning: Weights & Biases is off for this run: the service is down") == 1
+    assert records(tmp_path)[0]["status"] == "complete"
+
+
+def test_online_without_a_login_still_runs(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_logged_in(*arguments: object, **options: object) -> None:
+        raise wandb.errors.UsageError("No API key configured. Use `wandb login` to log in.")
+
+    monkeypatch.setattr(wandb, "init", not_logged_in)
+    answer = cli("method=none", "tracking.mode=online")
+    assert answer.code == 0 and "No API key configured" in answer.out
+
+
+def test_disabled_writes_nothing(cli: Cli, tmp_path: Path) -> None:
+    assert cli("method=none", "tracking.mode=disabled").code == 0
+    assert not (tmp_path / "wandb").exists()
