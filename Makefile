@@ -24,7 +24,7 @@ demo: setup  ## the main job on the embedded data set: LRDS, its teacher include
 	$(RUN) -m kd_experiments method=lrds selection.ratio=0.8 paths.results=$(RESULTS)
 
 test: lint  ## lint, then all tests
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses=4
 
 lint: setup  ## style and types
 	$(RUN) -m ruff check .

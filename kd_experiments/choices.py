@@ -1,14 +1,30 @@
-"""Config groups that need no files: every network is a teacher, a student and a peer."""
+"""Config groups that need no files (every network is a teacher, a student and a peer), and values that follow them.
+
+A value may depend on the networks that were chosen. It then stands in the YAML file as a small table, read from the
+top, whose last entry is for all others:
+
+    beta: "${by_pair:
+      'resnet56 -> resnet20',  2.0,
+      'wrn_* -> wrn_*',        6.0,
+      8.0}"
+
+`by_pair` goes by teacher and student, `by_network` by the network a recipe trains. A value given on the command line
+takes the place of the table; records hold the number that came out.
+"""
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+from typing import Any
+
 from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
 
 from kd_experiments.networks.catalogue import names
 
 
 def register_networks() -> None:
-    """Register `teacher=`, `student=` and `peer=` choices from the network catalogue."""
+    """Register `teacher=`, `student=` and `peer=` choices from the network catalogue, and the tables' resolvers."""
     store = ConfigStore.instance()
     for name in names():
         store.store(group="student", name=name, node={"network": name})
@@ -16,3 +32,32 @@ def register_networks() -> None:
         teacher = {"network": name, "checkpoint": None, "seed": 0, "snapshots": 5}
         store.store(group="teacher", name=name, node=teacher)
     store.store(group="peer", name="same", node={"network": "${student.network}"})
+    OmegaConf.register_new_resolver("by_pair", by_pair, replace=True)
+    OmegaConf.register_new_resolver("by_network", by_network, replace=True)
+
+
+def by_pair(*table: Any, _root_: DictConfig) -> Any:
+    """The first value whose pattern fits `teacher -> student`; in mutual learning the peer is the teacher."""
+    teacher = _root_.peer if _root_.method.source == "peer" else _root_.teacher
+    return first_match(table, f"{teacher.network} -> {_root_.student.network}")
+
+
+def by_network(*table: Any, _parent_: DictConfig, _root_: DictConfig) -> Any:
+    """The first value whose pattern fits the network trained by the recipe this stands in.
+
+    `teacher.recipe` trains the teacher, `recipe` the student (and, with the same numbers, its peer).
+    """
+    owner = _parent_._get_parent()
+    trained = owner if isinstance(owner, DictConfig) and "network" in owner else _root_.student
+    return first_match(table, trained.network)
+
+
+def first_match(table: tuple[Any, ...], text: str) -> Any:
+    """Look `text` up in (pattern, value, pattern, value, ..., value for all others); `*` stands for anything."""
+    *rows, otherwise = table
+    if len(rows) % 2:
+        raise ValueError("a table is written pattern, value, pattern, value, ..., value for all others")
+    for pattern, value in zip(rows[::2], rows[1::2], strict=True):
+        if fnmatchcase(text, pattern):
+            return value
+    return otherwise

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from kd_experiments.data.label_noise import NOISES, LabelNoise
-from kd_experiments.data.load import DatasetConfig
+from kd_experiments.data.settings import DATASETS, DatasetConfig
 from kd_experiments.distillers import DISTILLERS
 from kd_experiments.distillers.base import Distiller
 from kd_experiments.errors import UserError, did_you_mean, no_such_choice
@@ -100,7 +100,7 @@ class Parts:
     threads: Count | None
     snapshots: Annotated[int, Interval(at_least=0)]
     paths: PathsConfig
-    dataset: DatasetConfig
+    dataset: Annotated[DatasetConfig, DATASETS]
     label_noise: Annotated[LabelNoise, NOISES]
     teacher: TeacherConfig
     student: NetworkConfig
@@ -148,7 +148,8 @@ class Config(Parts):
     def what_matters(self) -> dict[str, Any]:
         """The part of the configuration that changes the student's result."""
         kept = {key: self.given[key] for key in ("seed", "dataset", "label_noise", "student", "label_loss", "recipe")}
-        kept["dataset"] = _without(kept["dataset"], "root", "download")
+        kept["dataset"] = self._data_matters()
+        kept["recipe"] = _without(kept["recipe"], "name")
         kept["version"] = RESULTS_VERSION
         kept["method"] = _without(self.given["method"], "name", "temperature")
         if DISTILLERS[self.method.distiller].uses_temperature:
@@ -164,13 +165,21 @@ class Config(Parts):
         """The part of the configuration that changes the teacher, or what it is measured on."""
         kept: dict[str, Any] = {
             "network": self.teacher.network,
-            "dataset": _without(self.given["dataset"], "root", "download"),
+            "dataset": self._data_matters(),
             "label_noise": self.given["label_noise"],
             "version": RESULTS_VERSION,
         }
         if self.teacher.checkpoint is not None:
             return kept | {"checkpoint": fingerprint(Path(self.teacher.checkpoint))}
-        return kept | {"recipe": self.given["teacher"]["recipe"], "seed": self.teacher.seed}
+        return kept | {"recipe": _without(self.given["teacher"]["recipe"], "name"), "seed": self.teacher.seed}
+
+    def _data_matters(self) -> dict[str, Any]:
+        """Where the data are does not matter, except that a user's own folder has no other name than its path."""
+        # skip_corrupt neither: with false a run ends unless there is nothing to skip, and then true is the same.
+        kept = _without(self.given["dataset"], "root", "download", "skip_corrupt")
+        if self.dataset.name == "image_folder" and self.dataset.root is not None:
+            kept["root"] = str(Path(self.dataset.root).expanduser().resolve())
+        return kept
 
     def signature(self) -> str:
         """Names the run: 16 hexadecimal digits of what changes its result."""

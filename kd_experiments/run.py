@@ -110,7 +110,7 @@ def _story(
     record["data"] = _data_facts(data)
     _keep_noisy_labels(data, folder)
     teacher = obtain(config, data, display) if config.source == "teacher" else None
-    selected = _select(config, data, teacher, record)
+    selected = _select(config, data, teacher, record, folder)
     if teacher is not None:
         record["teacher"] = {
             name: value for name, value in teacher.facts.items() if name not in ("environment", "config")
@@ -203,8 +203,8 @@ def _make_objective(config: Config) -> Objective:
     )
 
 
-def _select(config: Config, data: Data, teacher: Teacher | None, record: Record) -> Tensor | None:
-    """Which samples the source may teach, (N,) 0/1 float on the device; None for everyone."""
+def _select(config: Config, data: Data, teacher: Teacher | None, record: Record, folder: RunFolder) -> Tensor | None:
+    """Which samples the source may teach, (N,) 0/1 float on the device; None for everyone. Kept as selected.csv."""
     if isinstance(config.selection, Everyone):
         return None
     ties = torch.zeros(len(data.train), dtype=torch.float64)  # without a teacher: the seeded order of ties decides
@@ -216,6 +216,8 @@ def _select(config: Config, data: Data, teacher: Teacher | None, record: Record)
         "of": len(mask),
         "share": int(mask.sum()) / len(mask),
     }
+    chosen = data.train.origin[mask].tolist()
+    files.write_text(folder.path / "selected.csv", "\n".join(["training_image", *map(str, chosen)]) + "\n")
     return mask.to(device=data.device, dtype=torch.float32)
 
 

@@ -84,6 +84,14 @@ class Data:
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, (C,) each, of uint8 images scaled to [0, 1]."""
-    scaled = images.to(torch.float64) / 255.0
-    return scaled.mean((0, 2, 3)).float(), scaled.std((0, 2, 3)).float()
+    """Mean and standard deviation of each channel, (C,) each, of uint8 images scaled to [0, 1].
+
+    Counted by pixel value, so that no copy of the images is made.
+    """
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    channels = [images[:, channel].reshape(-1) for channel in range(images.shape[1])]
+    counts = torch.stack([torch.bincount(channel, minlength=256) for channel in channels]).double()
+    pixels = counts.sum(1)
+    mean = counts @ levels / pixels
+    variance = (counts * (levels - mean[:, None]) ** 2).sum(1) / (pixels - 1)
+    return mean.float(), variance.sqrt().float()

@@ -28,7 +28,7 @@ FILES = (
 
 def read_fashion_mnist(root: Path | None, download: bool, data_folder: Path) -> Source:
     """Read from `root` if given, else from `data_folder` (where a download is kept) or Debian's package."""
-    folder = _find(root, download, data_folder)
+    folder = find(root, download, data_folder)
     train_images, train_labels, test_images, test_labels = (_read_idx(folder, name) for name in FILES)
     for images, labels, part in ((train_images, train_labels, "train"), (test_images, test_labels, "test")):
         if len(images) != len(labels):
@@ -40,7 +40,7 @@ def read_fashion_mnist(root: Path | None, download: bool, data_folder: Path) -> 
     return Source(train_images[:, None], train_labels.long(), test_images[:, None], test_labels.long(), CLASS_NAMES)
 
 
-def _find(root: Path | None, download: bool, data_folder: Path) -> Path:
+def find(root: Path | None, download: bool, data_folder: Path) -> Path:
     kept = data_folder / "FashionMNIST" / "raw"
     if root is not None:
         if not root.exists():

@@ -3,45 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from kd_experiments.data.cifar import read_cifar10, read_cifar100
+from kd_experiments.data.cinic10 import read_cinic10
 from kd_experiments.data.dataset import Data, Split, channel_statistics
 from kd_experiments.data.digits import read_digits
 from kd_experiments.data.fashion_mnist import read_fashion_mnist
+from kd_experiments.data.image_folder import read_image_folder
 from kd_experiments.data.label_noise import LabelNoise, LabelSource
+from kd_experiments.data.settings import DatasetConfig
 from kd_experiments.data.source import Source
 from kd_experiments.data.splits import split_train
+from kd_experiments.data.tiny_imagenet import read_tiny_imagenet
 from kd_experiments.data.views import Views
 from kd_experiments.errors import UserError, no_such_choice
-from kd_experiments.schema import Count, Interval, Positive, Seed
 
-
-@dataclass(frozen=True)
-class DatasetConfig:
-    """`dataset.*`: which data, where, and how they are split and augmented."""
-
-    name: str
-    root: str | None  # a folder that holds the data; null: look in the usual places
-    download: bool
-    train_size: Count | None  # null: every training image that is not held out
-    val_fraction: Annotated[float, Interval(over=0, under=1)]
-    split_seed: Seed
-    crop_padding: Annotated[int, Interval(at_least=0, at_most=32)]
-    flip: bool
-    mean: tuple[float, ...] | None  # null: of the training split
-    std: tuple[Positive, ...] | None
-
-
-READERS: dict[str, Callable[[DatasetConfig, Path], Source]] = {
+# Each takes the configuration class that `settings.DATASETS` has under its name, and the folder for downloads.
+READERS: dict[str, Callable[..., Source]] = {
     "digits": lambda config, data_folder: read_digits(),
     "fashion_mnist": lambda config, data_folder: read_fashion_mnist(
         Path(config.root) if config.root else None, config.download, data_folder
     ),
+    "cifar10": read_cifar10,
+    "cifar100": read_cifar100,
+    "cinic10": read_cinic10,
+    "tiny_imagenet": read_tiny_imagenet,
+    "image_folder": read_image_folder,
 }
 
 

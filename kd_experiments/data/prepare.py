@@ -97,7 +97,7 @@ def _read_as_it_is(config: DatasetConfig, data_folder: Path) -> tuple[Source, st
         return read_digits(), "inside scikit-learn"
     root = Path(config.root).expanduser() if config.root is not None else None
     source = fashion_mnist.read_fashion_mnist(root, config.download, data_folder)
-    return source, str(fashion_mnist._find(root, False, data_folder).resolve())
+    return source, str(fashion_mnist.find(root, False, data_folder).resolve())
 
 
 def _command(name: str, settings: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from kd_experiments.reporting.commands import command as command_of
 from kd_experiments.reporting.records import Run, frame, method_keys, setting_keys
 from kd_experiments.reporting.statistics import Difference, Spread, paired_difference, spread
 
@@ -24,7 +25,6 @@ class Row:
     seeds: tuple[int, ...]
     figures: Mapping[str, Spread]
     difference: Difference | None
-    command: str
 
 
 @dataclass(frozen=True)
@@ -74,17 +74,16 @@ def _compare(runs: Sequence[Run]) -> Comparison:
         if reference is not None and variant != reference:
             difference = paired_difference(_by_seed(table, variant), reference_values)
         example = next(run for run in runs if run.variant == variant)
-        command = _command(example)
         has = tuple(sorted(part["seed"]))
-        rows.append(Row(labels[variant], has, figures, difference, command))
+        rows.append(Row(labels[variant], has, figures, difference))
         missing = [seed for seed in seeds if seed not in has]
         if missing:
             notes.append(
                 f"{labels[variant]} lacks seed {', '.join(map(str, missing))}: "
-                f"{command} --multirun seed={','.join(map(str, missing))}"
+                f"{command_of(example.record['config'])} --multirun seed={','.join(map(str, missing))}"
             )
     if reference is None or labels[reference] != "kd":
-        notes.append(f"no difference to KD, which was not run here: {_command(runs[0], method='kd')}")
+        notes.append(f"difference to KD, which was not run here: {command_of(config, method='kd')}")
     setting = setting_keys(config)
     return Comparison(
         name=_slug(config, teacher, setting),
@@ -134,27 +133,6 @@ def _place(label: str) -> int:
     """The baseline first, then the reference, then the others by name."""
     name = label.split(" ", 1)[0]
     return 0 if name == "none" else 1 if name.startswith("none_") else 2 if name == "kd" else 3
-
-
-def _command(run: Run, method: str | None = None) -> str:
-    """What to type for this method in this setting; keys that were changed by hand cannot be known and are left out."""
-    config = run.record["config"]
-    parts = [f"python -m kd_experiments method={method or run.method}", f"dataset={config['dataset']['name']}"]
-    if config["dataset"]["train_size"] is not None:
-        parts.append(f"dataset.train_size={config['dataset']['train_size']}")
-    parts.append(f"dataset.val_fraction={config['dataset']['val_fraction']}")
-    if config["label_noise"]["name"] != "none":
-        noise = config["label_noise"]
-        parts += [f"label_noise={noise['name']}", f"label_noise.rate={noise['rate']}"]
-    if run.teacher is not None or method is not None:
-        parts.append(f"teacher={config['teacher']['network']}")
-    recipe = config["recipe"]
-    parts += [
-        f"student={config['student']['network']}",
-        f"recipe={recipe['name']}",
-        f"recipe.epochs={recipe['epochs']}",
-    ]
-    return " ".join(parts)
 
 
 def _title(config: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> str:

@@ -19,6 +19,7 @@ from kd_experiments.distillers.none import NoDistiller
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Network, build
 from kd_experiments.randomness import derive
+from kd_experiments.supervision.influence import Evidence
 from kd_experiments.supervision.label_loss import CrossEntropy
 from kd_experiments.supervision.objective import Objective
 from kd_experiments.supervision.revision import NoRevision, wrong_rows
@@ -97,6 +98,13 @@ class Teacher:
         return TeacherFacts(outputs(self.network, data, data.train), outputs(self.network, data, data.val), snapshots)
 
 
+def _for_scoring(evidence: Evidence) -> Evidence:
+    """Scores are computed in float64, which Apple's GPUs do not have: there the CPU computes them."""
+    if evidence.logits.device.type != "mps":
+        return evidence
+    return Evidence(evidence.logits.cpu(), evidence.embedding.cpu(), evidence.labels.cpu())
+
+
 def obtain(config: Config, data: Data, display: Display) -> Teacher:
     """The teacher of a run; trains it with its own recipe if this is the first time it is needed."""
     return Teacher(config, data, Path(config.paths.teachers) / config.teacher_signature(), display)
@@ -133,7 +141,8 @@ def load_snapshots(config: Config, data: Data, folder: Path) -> list[Snapshot]:
         network = build(config.teacher.network, classes=data.classes, channels=data.channels, size=data.size)
         network.load_state_dict(kept["model"])
         on_device(network, data)
-        shots.append(Snapshot(outputs(network, data, data.train), outputs(network, data, data.val), kept["lr"]))
+        train, val = (_for_scoring(outputs(network, data, split)) for split in (data.train, data.val))
+        shots.append(Snapshot(train, val, kept["lr"]))
     if not shots:
         raise UserError(
             f"selection=tracin: the teacher in {folder} has no snapshots of its training; use a teacher trained "

@@ -13,7 +13,8 @@ from torch import Tensor
 from kd_experiments.config import Config
 from kd_experiments.data.dataset import Data, Split
 from kd_experiments.data.label_noise import LabelNoise
-from kd_experiments.data.load import DatasetConfig, load
+from kd_experiments.data.load import load
+from kd_experiments.data.settings import DatasetConfig
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Network
 from kd_experiments.reporting.figures.runs import Cannot, Run, again

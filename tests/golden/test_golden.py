@@ -1,4 +1,4 @@
-"""Reference values, from tests/golden or from any folder in that format: `pytest tests/test_golden.py --golden DIR`."""
+"""Reference values, from tests/golden or from any folder in that format: `pytest tests/golden --golden DIR`."""
 
 from __future__ import annotations
 
