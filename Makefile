@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 .PHONY: help setup demo test lint tables figures methods networks clean
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## (.*)/  make \1\t\2/; s/data-%/data-NAME/' | expand -t 20
 
 setup: $(READY)  ## create .venv and install everything into it
 
@@ -39,6 +39,9 @@ figures: setup  ## figures from every record in $(RESULTS)/runs
 
 methods: setup  ## the catalogue of methods, groups and choices
 	@$(RUN) -m kd_experiments --help
+
+data-%: setup  ## find, verify and decode a data set, such as data-cifar100; ARGS="root=DIR download=true"
+	$(RUN) -m kd_experiments.data prepare $* $(ARGS)
 
 networks: setup  ## the catalogue of networks: parameters, multiply-adds, feature shapes
 	@$(RUN) -m kd_experiments.networks

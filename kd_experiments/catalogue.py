@@ -17,6 +17,7 @@ class Method:
     name: str
     about: str
     paper: str
+    section: str  # by its subject: numbers differ between the versions of a paper
     year: str
     evidence: str
 
@@ -43,11 +44,11 @@ def methods() -> list[Method]:
 
 
 def read_method(path: Path) -> Method:
-    """Parse the head of a method file: what it does, then `Paper: ... Year: ... Evidence: ...`."""
+    """Parse the head of a method file: what it does, then `Paper: ... [Section: ...] Year: ... Evidence: ...`."""
     comments = [line.removeprefix("#").strip() for line in path.read_text().splitlines() if line.startswith("#")]
-    head = re.fullmatch(r"Paper: (.+?)\.? Year: (\S+)\. Evidence: (.+)", comments[2])
+    head = re.fullmatch(r"Paper: (.+?)\.?(?: Section: (.+)\.)? Year: (\S+)\. Evidence: (.+)", comments[2])
     if comments[0] != "@package _global_" or head is None:
         raise ValueError(
             f"{path}: the first three lines must be '# @package _global_', one line, '# Paper: ... Year: ...'"
         )
-    return Method(path.stem, comments[1], *head.groups())
+    return Method(path.stem, comments[1], *head.groups(default=""))

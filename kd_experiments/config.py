@@ -87,6 +87,7 @@ class MethodConfig:
     label_weight: NonNegative
     label_rows: Literal["all", "right"]
     weight: NonNegative
+    kd_weight: NonNegative
     temperature: Positive
 
 
@@ -132,9 +133,19 @@ class Config(Parts):
         return build(DISTILLERS[self.method.distiller], self.distiller_options, "method")
 
     @property
+    def uses_temperature(self) -> bool:
+        """Does any term compare softened predictions?"""
+        return DISTILLERS[self.method.distiller].uses_temperature or self.method.kd_weight > 0
+
+    @property
+    def reads_logits(self) -> bool:
+        """Does any term read what the source predicts? A feature distiller without a KD term does not."""
+        return not DISTILLERS[self.method.distiller].needs_features or self.method.kd_weight > 0
+
+    @property
     def distillation_temperature(self) -> Temperature:
-        """The temperature part; 1 for a distiller that has none, so that revisions agree with what it compares."""
-        return self.temperature if DISTILLERS[self.method.distiller].uses_temperature else Constant(1.0)
+        """The temperature part; 1 where there is none, so that revisions agree with what is compared."""
+        return self.temperature if self.uses_temperature else Constant(1.0)
 
     @property
     def results(self) -> Path:
@@ -152,7 +163,7 @@ class Config(Parts):
         kept["recipe"] = _without(kept["recipe"], "name")
         kept["version"] = RESULTS_VERSION
         kept["method"] = _without(self.given["method"], "name", "temperature")
-        if DISTILLERS[self.method.distiller].uses_temperature:
+        if self.uses_temperature:
             kept["temperature"] = self.given["temperature"]
         if self.source == "none":
             return kept | {"method": _without(kept["method"], "source", "label_rows")}
@@ -264,10 +275,19 @@ def _check_together(config: Config) -> None:
             f"method.initialisation_epochs={stage}: leaves none of recipe.epochs={config.recipe.epochs} to distil; "
             f"give fewer initialisation epochs, or more epochs"
         )
-    if chosen["temperature"] and not DISTILLERS[config.method.distiller].uses_temperature:
+    if config.source == "none" and config.method.kd_weight > 0:
+        raise UserError(
+            f"method.kd_weight={config.method.kd_weight:g}: method={method} has no teacher; choose one that distils"
+        )
+    if chosen["revision"] and not config.reads_logits:
+        raise UserError(
+            f"revision={config.given['revision']['name']}: it revises predictions, but method={method} compares "
+            f"features; add a KD term with method.kd_weight=0.9, or leave revision out"
+        )
+    if chosen["temperature"] and not config.uses_temperature:
         raise UserError(
             f"temperature={config.given['temperature']['name']}: method={method} compares without a temperature; "
-            f"use it with a method that has one, such as method=kd, or leave temperature out"
+            f"use it with a method that has one, such as method=kd, or add method.kd_weight=0.9"
         )
 
 

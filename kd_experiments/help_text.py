@@ -57,7 +57,8 @@ def _group(name: str, names: list[str], width: int) -> str:
 
 
 def _method(method: Method, width: int) -> str:
-    text = f"{method.year:<5} {method.about} {method.paper}. {method.evidence}."
+    section = f" ({method.section})" if method.section else ""
+    text = f"{method.year:<5} {method.about} {method.paper}{section}. {method.evidence}."
     return textwrap.fill(
         text, width, initial_indent=f"  {method.name:<20}", subsequent_indent=" " * 28, break_on_hyphens=False
     )

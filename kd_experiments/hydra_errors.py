@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from kd_experiments import catalogue
 from kd_experiments.errors import did_you_mean, no_such_choice
 from kd_experiments.places import home
 
@@ -42,8 +43,12 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str | None:
 
 def _no_choice(found: re.Match[str], text: str, arguments: Sequence[str]) -> str:
     group, given = found.groups()
-    choices = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
-    return str(no_such_choice(group, given, choices))
+    first, _, folder = group.partition("/")  # experiment=cifar100/vgg13_vgg8
+    known = catalogue.choices()
+    for key in (first, f"+{first}"):
+        if key in known:
+            return str(no_such_choice(key, f"{folder}/{given}" if folder else given, known[key]))
+    return str(no_such_choice(group, given, re.findall(r"^\t(\S+)$", text, re.MULTILINE)))
 
 
 def _no_group(found: re.Match[str], text: str, arguments: Sequence[str]) -> str:
@@ -94,7 +99,7 @@ def _unreadable(found: re.Match[str], text: str, arguments: Sequence[str]) -> st
 
 def _compose_choices(arguments: Sequence[str]) -> DictConfig | None:
     """The configuration that the choices alone give, to know which keys there are."""
-    choices = [a for a in arguments if re.fullmatch(r"[a-z_/@.]+=[A-Za-z0-9_]+", a)]
+    choices = [a for a in arguments if re.fullmatch(r"[a-z_/@.]+=[A-Za-z0-9_/]+", a)]
     choices = [a for a in choices if "." not in a.split("=")[0] or "@" in a]
     GlobalHydra.instance().clear()
     try:

@@ -126,7 +126,7 @@ def _story(
         for row in training.history:
             tracker.log(row)
 
-    keep_at = snapshot_epochs(config.snapshots, config.recipe.epochs)
+    keep_at = snapshot_epochs(config.snapshots, training.recipe.epochs)
 
     def after_epoch(row: dict[str, float]) -> None:
         if training.epoch in keep_at:
@@ -137,7 +137,7 @@ def _story(
         tracker.log(row)
         display.epoch(row)
 
-    display.start(f"{config.method.name} {config.student.network}", config.recipe.epochs, training.epoch)
+    display.start(f"{config.method.name} {config.student.network}", training.recipe.epochs, training.epoch)
     training.run(lambda: _evaluate(training, data, teacher), after_epoch)
     display.stop()
 
@@ -200,6 +200,7 @@ def _make_objective(config: Config) -> Objective:
         label_weight=config.method.label_weight,
         label_rows=config.method.label_rows,
         weight=config.method.weight,
+        kd_weight=config.method.kd_weight,
     )
 
 
@@ -276,10 +277,11 @@ def final_figures(history: list[dict[str, float]], fit: Mapping[str, float]) -> 
 
 def _timing(training: Training) -> dict[str, float]:
     seconds = sum(row["train_seconds"] for row in training.history)
+    shown = sum(row["images_per_second"] * row["train_seconds"] for row in training.history)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     timing = {
         "train_seconds": seconds,
-        "images_per_second": training.epoch * len(training.data.train) / seconds,
+        "images_per_second": shown / seconds,
         "peak_memory_bytes": float(peak),
     }
     if training.data.device.type == "cuda":

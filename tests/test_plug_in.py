@@ -131,6 +131,29 @@ def test_random_selection_goes_with_a_peer(cli: Cli, tmp_path: Path) -> None:
     assert records(tmp_path)[0]["selection"]["selected"] == 100
 
 
+FEATURE_METHODS = [
+    name for name in choices()["method"] if DISTILLERS[composed(f"method={name}")["method"]["distiller"]].needs_features
+]
+
+
+def test_feature_methods_refuse_what_they_would_ignore() -> None:
+    assert len(FEATURE_METHODS) >= 15
+    for name in FEATURE_METHODS:
+        for part in ("revision=label_revision", "temperature=dtd_flsw"):
+            with pytest.raises(UserError, match=r"method\.kd_weight=0\.9"):
+                check(composed(f"method={name}", "recipe.epochs=240", part))
+            check(composed(f"method={name}", "recipe.epochs=240", part, "method.kd_weight=0.9"))
+
+
+@pytest.mark.parametrize("name", ["at", "rkd", "vid"])
+def test_a_kd_term_joins_a_feature_method(cli: Cli, tmp_path: Path, name: str) -> None:
+    parts = ("method.kd_weight=0.9", "revision=label_revision", "selection=influence", "temperature=dtd_flsw")
+    answer = cli(f"method={name}", *parts)
+    assert answer.code == 0, answer.err
+    (path,) = (tmp_path / "runs").glob("*/history.csv")
+    assert "loss_added_kd" in path.read_text().splitlines()[0]
+
+
 def test_methods_compose_as_one_expects() -> None:
     def parts(*overrides: str) -> dict[str, Any]:
         return {group: composed(*overrides)[group]["name"] for group in GROUPS}

@@ -140,7 +140,9 @@ def _title(config: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> str:
     size = f", {config['dataset']['train_size']:,} training images" if config["dataset"]["train_size"] else ""
     noise = config["label_noise"]
     wrong = "" if noise["name"] == "none" else f", {noise['name']} label noise {noise['rate']:g}"
-    return f"{config['dataset']['name']}{size}{wrong}: {pair}, {config['recipe']['epochs']} epochs"
+    recipe = config["recipe"]
+    length = f"{recipe['iterations']} iterations" if recipe.get("iterations") else f"{recipe['epochs']} epochs"
+    return f"{config['dataset']['name']}{size}{wrong}: {pair}, {length}"
 
 
 def _slug(config: Mapping[str, Any], teacher: Mapping[str, Any] | None, setting: Mapping[str, Any]) -> str:

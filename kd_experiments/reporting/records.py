@@ -91,7 +91,7 @@ def frame(runs: list[Run]) -> pd.DataFrame:
         }
         if "selection" in record:
             figures["selected_share"] = record["selection"]["share"] * 100
-        if "revision" in record:
+        if record.get("revision", {}).get("name", "none") != "none":
             figures["revised_share"] = record["revision"]["revised"] / record["data"]["train"] * 100
         identity = {
             "signature": run.signature,

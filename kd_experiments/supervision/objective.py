@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_experiments.distillers.base import Distiller, Lesson, Signal
+from kd_experiments.distillers.kd import kd
 from kd_experiments.networks import Output
 from kd_experiments.supervision.label_loss import LabelLoss
 from kd_experiments.supervision.progress import Progress
@@ -58,6 +59,7 @@ class Objective(nn.Module):
         label_weight: float,
         label_rows: Literal["all", "right"],
         weight: float,
+        kd_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.label_loss = label_loss
@@ -68,6 +70,7 @@ class Objective(nn.Module):
         self.label_weight = label_weight
         self.label_rows = label_rows
         self.weight = weight
+        self.kd_weight = kd_weight
 
     def forward(
         self,
@@ -102,6 +105,9 @@ class Objective(nn.Module):
             return Judgement(self.distiller.initialise(lesson), {})
         terms = {"label": self._label_term(label_losses, wrong, batch.selected)}
         terms |= {name: self.weight * term for name, term in self.distiller(lesson).items()}
+        if self.kd_weight > 0:
+            losses = kd(student.logits, revised_logits, temperature)
+            terms["added_kd"] = self.kd_weight * rows.mean(losses)
         return Judgement(terms, self._facts(batch, raw, wrong, rows, temperature, progress))
 
     def _without_source(self, batch: Batch, student: Output, label_losses: Tensor, progress: Progress) -> Judgement:

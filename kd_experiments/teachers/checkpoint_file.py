@@ -1,4 +1,9 @@
-"""Reading a network's weights from a file somebody else may have written."""
+"""Reading a network's weights from a file somebody else may have written, or from torchvision by name.
+
+`teacher.checkpoint=FILE` is a bare state dict or a dict that holds one, as the public benchmarks save it:
+`{"model": state dict, "epoch": 240, "best_acc": 72.3}`. `teacher.checkpoint=torchvision:IMAGENET1K_V1` are the weights
+torchvision publishes for a tv_* network.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +12,31 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from kd_experiments.errors import UserError
-from kd_experiments.networks import Network
+from kd_experiments.errors import UserError, no_such_choice
+from kd_experiments.networks import Network, find
 
 PREFIXES = ("module.", "student.", "teacher.")
 STATE_KEYS = ("model", "state_dict", "network")
+ACCURACY_KEYS = ("accuracy", "best_acc")  # of these very weights; of the best epoch so far, which may be another one
+TORCHVISION = "torchvision:"
+TOLERANCE = 0.5  # points between the accuracy a checkpoint states and the one measured here
+
+# Some public code keeps its accuracies as NumPy scalars. These say how one is rebuilt, and can do nothing else.
+_SCALAR: Any = np.float64(0).__reduce__()[0]
+_HARMLESS: list[Any] = [
+    *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    *(np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType),
+]
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a checkpoint file, hexadecimal."""
+    """What stands for a checkpoint in signatures: SHA-256 of the file; torchvision's weights go by their name."""
+    if str(path).startswith(TORCHVISION):
+        return str(path)
     if not path.is_file():
         raise UserError(f"teacher.checkpoint={path}: there is no such file")
     try:
@@ -28,19 +46,90 @@ def fingerprint(path: Path) -> str:
         raise UserError(f"teacher.checkpoint={path}: cannot be read ({error.strerror})") from error
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file: bare, or under the key `model`, `state_dict` or `network`; prefixes are stripped.
+def given_state(given: str, network: str, downloads: Path) -> dict[str, Tensor]:
+    """The state dict that `teacher.checkpoint` stands for: in a file, or torchvision's for this network."""
+    if given.startswith(TORCHVISION):
+        return _torchvision_state(given, network, downloads)
+    return read_state(Path(given))
 
-    Only tensors and plain containers are unpickled; a file that wants to run code is refused and does not run it.
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file: bare, or under the key `model`, `state_dict` or `network`; prefixes are stripped."""
+    return strip_prefixes(_find_state(path, _content(path)))
+
+
+def stated_accuracy(given: str, network: str) -> float | None:
+    """The test accuracy in percent that a checkpoint says its weights have, or None where it says nothing.
+
+    A number up to 1 is taken for a share.
     """
+    if given.startswith(TORCHVISION):
+        value = _torchvision_weights(given, network).meta["_metrics"]["ImageNet-1K"]["acc@1"]
+    else:
+        content = _content(Path(given))
+        stated = [content[key] for key in ACCURACY_KEYS if key in content] if isinstance(content, dict) else []
+        value = next(iter(stated), None)
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.item()
+    if not isinstance(value, int | float | np.floating) or not 0 < value <= 100:  # -1: never measured
+        return None
+    return float(value) * (100 if value <= 1 else 1)
+
+
+def compare_accuracy(given: str, stated: float, measured: float) -> str:
+    """One line: does the teacher do here what its checkpoint says it does? Both in percent."""
+    if abs(stated - measured) <= TOLERANCE:
+        return f"teacher.checkpoint={given} states {stated:.2f} % test accuracy, {measured:.2f} % measured here"
+    return (
+        f"warning: teacher.checkpoint={given} states {stated:.2f} % test accuracy, but {measured:.2f} % is measured "
+        f"here; was it trained on this data set, with these dataset.mean and dataset.std and this order of the classes?"
+    )
+
+
+def _content(path: Path) -> Any:
+    """What a file holds. Only tensors, numbers and plain containers are unpickled: nothing in it is ever run."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_HARMLESS):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(_unpickling_reason(path, str(error))) from error
     except Exception as error:  # a damaged file can break the reader in any way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"teacher.checkpoint={path}: not a readable checkpoint ({reason}); is it truncated?") from error
-    return strip_prefixes(_find_state(path, content))
+
+
+def _torchvision_weights(given: str, network: str) -> Any:
+    """The entry of torchvision's list of weights, a `WeightsEnum`."""
+    from torchvision.models import get_model_weights
+
+    entry = find(network)
+    if entry.family != "torchvision":
+        raise UserError(
+            f"teacher.checkpoint={given}: torchvision has no weights for {network}; give teacher=tv_resnet34 or "
+            f"another tv_* network"
+        )
+    weights = {f"{TORCHVISION}{choice.name}": choice for choice in get_model_weights(entry.arguments["model"])}
+    if given not in weights:
+        raise no_such_choice("teacher.checkpoint", given, weights)
+    return weights[given]
+
+
+def _torchvision_state(given: str, network: str, downloads: Path) -> dict[str, Tensor]:
+    """torchvision's weights: as another program has downloaded them, or else downloaded to `downloads`."""
+    weights = _torchvision_weights(given, network)
+    known = Path(torch.hub.get_dir()) / "checkpoints"
+    folder = known if (known / Path(weights.url).name).exists() else downloads
+    try:
+        state: dict[str, Tensor] = weights.get_state_dict(
+            model_dir=str(folder), map_location="cpu", progress=False, check_hash=True, weights_only=True
+        )
+    except Exception as error:  # the network and a damaged file can fail in any way
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"teacher.checkpoint={given}: cannot be had ({reason}); get {weights.url} in another way and give "
+            f"teacher.checkpoint=FILE"
+        ) from error
+    return state
 
 
 def _unpickling_reason(path: Path, message: str) -> str:
@@ -81,6 +170,8 @@ def load_into(network: Network, state: dict[str, Tensor], name: str, path: Path)
     """Load strictly, or say in one line how the file and the network differ."""
     expected = network.state_dict()
     where = f"teacher.checkpoint={path}"
+    # Files from before PyTorch 0.4.1, some of torchvision's among them, do not count batches; nothing here uses it.
+    state = {key: tensor for key, tensor in expected.items() if key.endswith("num_batches_tracked")} | state
     missing, surplus = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     if missing or surplus:
         parts = [_listed(verb, keys) for verb, keys in (("lacks", missing), ("has besides", surplus)) if keys]

@@ -26,7 +26,13 @@ from kd_experiments.supervision.revision import NoRevision, wrong_rows
 from kd_experiments.supervision.selection import Snapshot, TeacherFacts, scoring_key
 from kd_experiments.supervision.temperature import Constant as ConstantTemperature
 from kd_experiments.supervision.weighting import Constant as ConstantWeighting
-from kd_experiments.teachers.checkpoint_file import load_into, read_state
+from kd_experiments.teachers.checkpoint_file import (
+    compare_accuracy,
+    given_state,
+    load_into,
+    read_state,
+    stated_accuracy,
+)
 from kd_experiments.teachers.frozen import LiveTeacher, TabulatedTeacher
 from kd_experiments.teachers.view_table import ViewTable
 from kd_experiments.tracking.environment import environment
@@ -53,6 +59,9 @@ class Teacher:
                     _train(config, data, folder, display)
                 _measure(config, data, folder)
         self.facts: dict[str, Any] = json.loads((folder / "record.json").read_text())
+        given, stated = config.teacher.checkpoint, self.facts.get("stated_accuracy")
+        if given is not None and stated is not None:
+            display.note(compare_accuracy(given, stated, self.facts["test_top1"]))
 
     @cached_property
     def network(self) -> Network:
@@ -72,7 +81,8 @@ class Teacher:
         if needs_features or size > LARGEST_TABLE:
             return LiveTeacher(self.network, data)
         name = f"views-pad{data.views.padding}-{'flip' if data.views.flip else 'noflip'}.f32"
-        table = ViewTable(self.folder / name, len(data.train), data.views.count, data.classes)
+        with _lock(self.folder):  # so that two processes do not create one table at the same time
+            table = ViewTable(self.folder / name, len(data.train), data.views.count, data.classes)
         return TabulatedTeacher(lambda: self.network, table, data)
 
     def selection_scores(self) -> Tensor:
@@ -124,10 +134,11 @@ def on_device(network: Network, data: Data) -> Network:
 
 def load_network(config: Config, data: Data, folder: Path) -> Network:
     """The finished teacher from its checkpoint, or from our own file."""
-    given = config.teacher.checkpoint
+    given, name = config.teacher.checkpoint, config.teacher.network
     path = Path(given) if given is not None else folder / "teacher.pt"
-    network = build(config.teacher.network, classes=data.classes, channels=data.channels, size=data.size)
-    load_into(network, read_state(path), config.teacher.network, path)
+    state = given_state(given, name, config.data_folder) if given is not None else read_state(path)
+    network = build(name, classes=data.classes, channels=data.channels, size=data.size)
+    load_into(network, state, name, path)
     return on_device(network, data).eval().requires_grad_(False)
 
 
@@ -167,7 +178,7 @@ def label_objective(config: Config) -> Objective:
 
 def _train(config: Config, data: Data, folder: Path, display: Display) -> None:
     """Train the teacher, resuming an interrupted training; leaves `teacher.pt` and snapshots."""
-    recipe, seed = config.teacher.recipe, config.teacher.seed
+    recipe, seed = config.teacher.recipe.for_samples(len(data.train)), config.teacher.seed
     network = fresh_network(config.teacher.network, data, seed, "teacher")
     training = Training([Learner.make("teacher", network, label_objective(config), recipe)], data, recipe, seed)
     checkpoint = folder / "checkpoint.pt"
@@ -207,12 +218,14 @@ def _measure(config: Config, data: Data, folder: Path) -> None:
     network = load_network(config, data, folder)
     said = {split: outputs(network, data, getattr(data, split)) for split in ("train", "val", "test")}
     wrong = wrong_rows(said["train"].logits, data.train.labels)
+    given = config.teacher.checkpoint
     facts: dict[str, Any] = {
         "schema": SCHEMA,
         "signature": folder.name,
         "status": "complete",
         "network": config.teacher.network,
-        "checkpoint": config.teacher.checkpoint,
+        "checkpoint": given,
+        "stated_accuracy": None if given is None else stated_accuracy(given, config.teacher.network),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "train_size": len(data.train),
         "train_wrong": int(wrong.sum()),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-_SHOWN = (("loss", "loss {:.3f}"), ("val_top1", "val {:.1f} %"), ("test_top1", "test {:.1f} %"))
+_SHOWN = (("val_top1", "val {:.1f} %"), ("test_top1", "test {:.1f} %"), ("images_per_second", "{:.0f} images/s"))
 
 
 class Display:
@@ -39,7 +39,6 @@ class Display:
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[figures]}"),
-                TimeRemainingColumn(),
                 console=self.console,
                 transient=True,
             )
@@ -49,10 +48,10 @@ class Display:
     def epoch(self, row: dict[str, float]) -> None:
         """Show one finished epoch."""
         done = int(row["epoch"]) + 1
-        figures = ", ".join(text.format(row[name]) for name, text in _SHOWN if name in row)
-        figures += f", {row['images_per_second']:.0f} images/s"
         left = (time.perf_counter() - self._started) / max(done - self._first, 1) * (self._epochs - done)
-        line = f"{self._title}: epoch {done}/{self._epochs}, {figures}, {left:.0f} s left"
+        shown = [_losses(row), *(text.format(row[name]) for name, text in _SHOWN if name in row), f"{left:.0f} s left"]
+        figures = ", ".join(shown)
+        line = f"{self._title}: epoch {done}/{self._epochs}, {figures}"
         self.lines.append(line)
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=done, figures=figures)
@@ -63,3 +62,10 @@ class Display:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _losses(row: dict[str, float]) -> str:
+    """The loss, and its terms where there are several."""
+    terms = {name.removeprefix("loss_"): value for name, value in row.items() if name.startswith("loss_")}
+    listed = ", ".join(f"{name} {value:.3f}" for name, value in terms.items())
+    return f"loss {row['loss']:.3f}" + (f" ({listed})" if len(terms) > 1 else "")

@@ -79,6 +79,9 @@ class Training:
     selected: Tensor | None = None
     history: History = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.recipe = self.recipe.for_samples(len(self.data.train))
+
     @property
     def epoch(self) -> int:
         """Epochs done."""
@@ -126,7 +129,9 @@ class Training:
             learner.network.train(not learner.initialising(epoch))
         totals: Tensor | None = None
         names: list[str] = []
-        for step, index in enumerate(order.split(self.recipe.batch_size)):
+        batches = order.split(self.recipe.batch_size)[: self.recipe.steps_of(epoch, self._steps)]
+        shown = sum(map(len, batches))
+        for step, index in enumerate(batches):
             batch = Batch(
                 index=index,
                 images=self.data.show(index, views[index]),
@@ -139,7 +144,7 @@ class Training:
             weighted = torch.stack([value.float() for value in values.values()]) * len(index)
             totals = weighted if totals is None else totals.add_(weighted)
         assert totals is not None
-        means = dict(zip(names, (totals / samples).tolist(), strict=True))  # the epoch's one synchronisation
+        means = dict(zip(names, (totals / shown).tolist(), strict=True))  # the epoch's one synchronisation
         seconds = time.perf_counter() - started
         for name, value in means.items():
             if not math.isfinite(value):
@@ -147,7 +152,7 @@ class Training:
                     f"training diverged in epoch {epoch + 1}: {name} is {value}; "
                     f"try a lower recipe.lr than {self.recipe.lr}"
                 )
-        return means | {"train_seconds": seconds, "images_per_second": samples / seconds}
+        return means | {"train_seconds": seconds, "images_per_second": shown / seconds}
 
     def order(self, epoch: int) -> Tensor:
         """The order of the samples in one epoch, (N,) int64: a matter of seed and epoch alone."""
@@ -157,7 +162,7 @@ class Training:
     def train_step(self, batch: Batch, epoch: int, step: int) -> dict[str, Tensor]:
         """Both forwards first, then both updates: mutual learners judge each other as they were before the step."""
         lr = self.recipe.lr_at(epoch, step, self._steps)
-        fraction = (epoch * self._steps + step) / (self.recipe.epochs * self._steps)
+        fraction = (epoch * self._steps + step) / self.recipe.steps(self._steps)
         progress = Progress.at(epoch, self.recipe.epochs, fraction, like=batch.selected)
         values: dict[str, Tensor] = {}
         with autocast(self.data.device):

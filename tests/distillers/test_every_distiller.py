@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -17,10 +16,10 @@ from kd_experiments.errors import UserError
 from kd_experiments.networks import Network, Output, build
 from kd_experiments.schema import build as make
 from kd_experiments.schema import parameters
+from tests.conftest import composed
 from tests.golden_distillers import lesson
 
 aten = torch.ops.aten
-CONF = Path(__file__).parents[2] / "conf" / "method"
 CLASSES, BATCH, SAMPLES = 4, 6, 24
 LABELS = torch.arange(BATCH) % CLASSES
 DISTILLING = [name for name in DISTILLERS if name != "none"]
@@ -30,9 +29,16 @@ BY_ROW = ["at", "cc", "ctkd", "dist", "dkd", "fsp", "kd", "kdsvd", "logit_mse", 
           "standardised_kd", "tfkd_reg", "vid"]  # fmt: skip
 
 
+@cache
+def method_values(name: str) -> dict[str, Any]:
+    """`method.*` as the command line composes it, values for each pair resolved."""
+    values: dict[str, Any] = composed(f"method={name}")["method"]
+    return values
+
+
 def options(name: str) -> dict[str, Any]:
     """The distiller's hyper-parameters in its method file; the loss of a staged method stays on."""
-    given = yaml.safe_load((CONF / f"{name}.yaml").read_text())["method"]
+    given = method_values(name)
     values = {key: given[key] for key in parameters(DISTILLERS[name])}
     small = {"negatives": 10, "after_initialisation": True}
     return values | {key: value for key, value in small.items() if key in values}
@@ -63,7 +69,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def test_its_values_stand_in_a_file_of_its_name(name: str) -> None:
-    given = yaml.safe_load((CONF / f"{name}.yaml").read_text())["method"]
+    given = method_values(name)
     assert given["name"] == given["distiller"] == name
     make(DISTILLERS[name], {key: given[key] for key in parameters(DISTILLERS[name])}, "method")
 

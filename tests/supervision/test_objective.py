@@ -68,6 +68,12 @@ def test_logit_mse_without_revision_matches_every_logit() -> None:
     torch.testing.assert_close(loss, 4 * torch.nn.functional.mse_loss(STUDENT, TEACHER))
 
 
+def test_an_added_kd_term_is_kd() -> None:
+    plain = judge(distiller=LogitMSE(), weight=0.0)
+    added = judge(distiller=LogitMSE(), weight=0.0, kd_weight=0.9)
+    torch.testing.assert_close(added.loss - plain.loss, judge(label_weight=0.0).loss)
+
+
 def test_facts_count_what_happened() -> None:
     facts = judge(revision=LabelRevision(0.8, "one")).facts
     wrong = (TEACHER.argmax(1) != LABELS).float().mean()

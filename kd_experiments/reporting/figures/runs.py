@@ -125,7 +125,8 @@ def _setting(runs: tuple[Run, ...], signature: str) -> Setting:
     if noisy:
         parts.append(f"{noise['name']} label noise {noise.get('rate', '')}".rstrip())
     parts.append(f"{network} teaches {config.student.network}" if network else f"student {config.student.network}")
-    parts.append(f"{config.recipe.epochs} epochs")
+    recipe = config.recipe
+    parts.append(f"{recipe.epochs} epochs" if recipe.iterations is None else f"{recipe.iterations} iterations")
     return Setting(runs, slug, "; ".join(parts))
 
 
