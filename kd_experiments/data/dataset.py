@@ -1,30 +1,36 @@
-"""A data set in memory: uint8 images and labels, split into train, validation and test."""
+"""A data set in memory: uint8 images and labels, split into train, validation and test, and shown batch by batch."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from kd_experiments.data.image_files import Images
 from kd_experiments.data.views import Views
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images (N, C, H, W) uint8 and labels (N,) int64, as the run sees them.
+    """Images (N, C, H, W) uint8 (or the files that hold them) and labels (N,) int64, as the run sees them.
 
     `true_labels` are the labels before label noise; without noise they are the same tensor. `origin` (N,) says where
     each sample stands in the data set as it is stored.
     """
 
-    images: Tensor
+    images: Images
     labels: Tensor
     true_labels: Tensor
     origin: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def at(self, index: Tensor) -> Split:
+        """The samples `index` (n,), on the split's device, as a split of their own."""
+        return Split(self.images[index], self.labels[index], self.true_labels[index], self.origin[index.cpu()])
 
     def to(self, device: torch.device) -> Split:
         labels = self.labels.to(device)
@@ -34,7 +40,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Data:
-    """Everything a run needs to know about its data; images stay uint8 until they are shown to a network."""
+    """Everything a run needs to know about its data; images stay uint8 until they are shown to a network.
+
+    Here they are in memory, on the run's device; `StreamedData` reads them from files again and again.
+    """
 
     name: str
     train: Split
@@ -43,7 +52,7 @@ class Data:
     class_names: tuple[str, ...]
     mean: Tensor  # (C,) in units of 1, of the images scaled to [0, 1]
     std: Tensor  # (C,)
-    views: Views
+    views: Views | None  # None: every view is another one, so that they have no number
 
     @property
     def classes(self) -> int:
@@ -59,7 +68,7 @@ class Data:
 
     @property
     def device(self) -> torch.device:
-        return self.train.images.device
+        return self.train.labels.device
 
     def to(self, device: torch.device) -> Data:
         return replace(
@@ -80,7 +89,29 @@ class Data:
 
     def show(self, index: Tensor, view: Tensor) -> Tensor:
         """Training images `index` (B,) in their views (B,), ready for a network."""
+        assert self.views is not None and isinstance(self.train.images, Tensor)
         return self.normalise(self.views.apply(self.train.images[index], view))
+
+    def drawn(self, seed: int, epoch: int) -> Tensor | None:
+        """The view of every training image in one epoch, (N,) int64; None where views have no number."""
+        return None if self.views is None else self.views.draw(seed, epoch, len(self.train), self.device)
+
+    def shown(self, order: Tensor, seed: int, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The training images `order` (n,) as one epoch shows them: their indices (B,) and images, as `normalise` has
+        them.
+
+        An image's view depends on seed, epoch and index alone, not on the order or the batch.
+        """
+        view = self.drawn(seed, epoch)
+        assert view is not None
+        for index in order.split(batch_size):
+            yield index, self.show(index, view[index])
+
+    def still(self, split: Split, chunk: int) -> Iterator[Tensor]:
+        """All images of a split, un-augmented, in order: batches of `chunk`, as `normalise` has them."""
+        assert isinstance(split.images, Tensor)
+        for images in split.images.split(chunk):
+            yield self.normalise(images)
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,9 +119,19 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
 
     Counted by pixel value, so that no copy of the images is made.
     """
-    levels = torch.arange(256, dtype=torch.float64) / 255
+    return statistics_of(pixel_counts(images))
+
+
+def pixel_counts(images: Tensor) -> Tensor:
+    """How often each value stands in each channel, (C, 256) int64, of uint8 images (N, C, H, W)."""
     channels = [images[:, channel].reshape(-1) for channel in range(images.shape[1])]
-    counts = torch.stack([torch.bincount(channel, minlength=256) for channel in channels]).double()
+    return torch.stack([torch.bincount(channel, minlength=256) for channel in channels])
+
+
+def statistics_of(pixel_counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, (C,) each, from `pixel_counts` (C, 256), values scaled to [0, 1]."""
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    counts = pixel_counts.double()
     pixels = counts.sum(1)
     mean = counts @ levels / pixels
     variance = (counts * (levels - mean[:, None]) ** 2).sum(1) / (pixels - 1)

@@ -1,4 +1,4 @@
-"""One image file -> (3, S, S) uint8, with the pixels torchvision's ImageFolder, Resize and CenterCrop would give."""
+"""One image file -> (3, S, S) uint8, with the pixels torchvision's ImageFolder and transforms would give."""
 
 from __future__ import annotations
 
@@ -27,20 +27,34 @@ def decode(path: Path, size: int, resize: bool) -> NDArray[np.uint8]:
     With `resize` the shorter side becomes `size` (bilinear with antialiasing) and the centre is cropped. Raises
     `BrokenImage`, `OtherSize` without `resize`, and `UserError` for a file that cannot be opened at all.
     """
-    image = _open(path)
+    image = open_rgb(path)
     if image.size != (size, size):
         if not resize:
             raise OtherSize(f"{image.width}x{image.height}")
-        image = _fit(image, size)
+        image = _fit(image, size, size)
+    return pixels(image)
+
+
+def centre(path: Path, size: int) -> NDArray[np.uint8]:
+    """(3, size, size) uint8: the shorter side becomes 8/7 of `size`, as 256 is of 224, and the centre is cropped.
+
+    Raises `BrokenImage`, and `UserError` for a file that cannot be opened at all.
+    """
+    return pixels(_fit(open_rgb(path), size * 8 // 7, size))
+
+
+def pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """An RGB image as (3, H, W) uint8."""
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
 def stored_size(path: Path) -> tuple[int, int]:
     """(width, height) of an image; raises as `decode` does."""
-    return _open(path).size
+    return open_rgb(path).size
 
 
-def _open(path: Path) -> Image.Image:
+def open_rgb(path: Path) -> Image.Image:
+    """The decoded image; grey, palette and CMYK are converted, alpha is dropped. Raises as `centre` does."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -66,13 +80,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _fit(image: Image.Image, size: int) -> Image.Image:
-    """torchvision's Resize(size) and CenterCrop(size), roundings included."""
+def _fit(image: Image.Image, short: int, size: int) -> Image.Image:
+    """torchvision's Resize(short) and CenterCrop(size), roundings included."""
     width, height = image.size
     if width <= height:
-        width, height = size, int(size * height / width)
+        width, height = short, int(short * height / width)
     else:
-        width, height = int(size * width / height), size
+        width, height = int(short * width / height), short
     image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)
     return image.crop((left, top, left + size, top + size))

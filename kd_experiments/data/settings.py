@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from kd_experiments.schema import Count, Interval, Positive, Registry, Seed
 
@@ -32,9 +32,21 @@ class ImageTreeConfig(DatasetConfig):
     skip_corrupt: bool  # leave out images that cannot be decoded, and say so; false: stop at the first
 
 
+@dataclass(frozen=True)
+class StreamedConfig(DatasetConfig):
+    """A data set too large for memory: its files are decoded again in every epoch."""
+
+    crop_padding: ClassVar[int] = 0  # type: ignore[misc]  # a knob elsewhere; here crops have any place and size
+    image_size: Count  # of what a network sees; for testing, the centre of the image at 8/7 of it (224: 256)
+    skip_corrupt: bool  # decode every file before the first run and leave out those that cannot be
+    workers: Annotated[int, Interval(at_least=0)]  # processes that decode ahead; 0: the run itself decodes
+
+
 # A data set's own keys stand in its own class, so that a knob it does not have is refused by name.
 DATASETS: Registry[DatasetConfig] = Registry("dataset")
 for _name in ("digits", "fashion_mnist", "cifar10", "cifar100"):
     DATASETS.register(_name)(DatasetConfig)
 for _name in ("cinic10", "tiny_imagenet", "image_folder"):
     DATASETS.register(_name)(ImageTreeConfig)
+for _name in ("imagenet", "image_folder_streamed"):
+    DATASETS.register(_name)(StreamedConfig)

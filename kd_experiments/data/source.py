@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from kd_experiments.data.image_files import Images
+
 
 @dataclass(frozen=True)
 class Source:
-    """Images (N, C, H, W) uint8, labels (N,) int64 of the official training and test sets, and class names."""
+    """Images (N, C, H, W) uint8 or the files that hold them, labels (N,) int64 of the official training and test sets, and class names."""
 
-    train_images: Tensor
+    train_images: Images
     train_labels: Tensor
-    test_images: Tensor
+    test_images: Images
     test_labels: Tensor
     class_names: tuple[str, ...]
     coarse: tuple[int, ...] | None = None  # coarse class of each class, where the data set has them

@@ -20,8 +20,8 @@ def outputs(network: Network, data: Data, split: Split) -> Evidence:
     network.eval()
     logits, embeddings = [], []
     with torch.inference_mode(), autocast(data.device):
-        for images in split.images.split(CHUNK):
-            output = network(data.normalise(images))
+        for images in data.still(split, CHUNK):
+            output = network(images)
             logits.append(output.logits.float())
             embeddings.append(output.embedding.float())
     network.train(mode)

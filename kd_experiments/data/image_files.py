@@ -1,0 +1,76 @@
+"""Images that stay on the disk: a list of files that stands where a tensor of images stands in other data sets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kd_experiments.data.decode import BrokenImage, centre
+from kd_experiments.errors import UserError
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Files below `folder`, each of which becomes (3, size, size) uint8.
+
+    `names` (N,) is one block of bytes and not a list of objects: processes that decode share its memory, while
+    Python's counting of references to a million strings would slowly copy them into every one.
+    """
+
+    folder: Path
+    names: NDArray[np.bytes_]
+    size: int
+
+    @staticmethod
+    def of(folder: Path, names: Sequence[str], size: int) -> ImageFiles:
+        return ImageFiles(folder, np.array([os.fsencode(name) for name in names], dtype=np.bytes_), size)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """That of the tensor it stands for."""
+        return len(self), 3, self.size, self.size
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, index: Tensor) -> ImageFiles: ...
+
+    def __getitem__(self, index: int | Tensor) -> Tensor | ImageFiles:
+        """One image, un-augmented, (3, size, size) uint8; or, for indices (n,) or a mask (N,), those files."""
+        if isinstance(index, Tensor):
+            return ImageFiles(self.folder, self.names[index.cpu().numpy()], self.size)
+        path = self.path(index)
+        try:
+            return torch.from_numpy(centre(path, self.size))
+        except BrokenImage as error:
+            raise broken(path, str(error)) from error
+
+    def path(self, index: int) -> Path:
+        return self.folder / os.fsdecode(bytes(self.names[index]))
+
+    def to(self, device: torch.device) -> ImageFiles:
+        """Itself: what is decoded goes to the device, not the files."""
+        return self
+
+
+Images = Tensor | ImageFiles
+
+
+def broken(path: Path, why: str) -> UserError:
+    """The error for an image that a run needs and cannot decode."""
+    return UserError(
+        f"{path} ({why}): this image cannot be decoded; replace or remove it, or have such images found and left out "
+        f"before the run begins with dataset.skip_corrupt=true"
+    )

@@ -1,0 +1,74 @@
+"""Augmentation without number: a random part of the image, resized, and a flip.
+
+The crop is that of torchvision's RandomResizedCrop (Szegedy et al. 2015): 8 to 100 % of the area, an aspect ratio of 3/4
+to 4/3. It is drawn by the counter-based generator for (seed, epoch, sample) and so does not depend on batch order,
+workers or resume point.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from kd_experiments.randomness import derive, integers
+
+SCALE = (0.08, 1.0)
+RATIO = (3 / 4, 4 / 3)
+TRIES = 10
+NUMBERS = 2 * TRIES + 3  # area and ratio of every try, then top, left and flip
+BELOW = 2**31
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A part of an image in pixels, and whether it is shown flipped."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    flipped: bool
+
+    def apply(self, image: Image.Image, size: int) -> Image.Image:
+        """Cut out, resized to (size, size) as torchvision does it: bilinear with antialiasing, then flipped."""
+        part = image.crop((self.left, self.top, self.left + self.width, self.top + self.height))
+        part = part.resize((size, size), Image.Resampling.BILINEAR)
+        return part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.flipped else part
+
+
+@dataclass(frozen=True)
+class RandomCrops:
+    """One crop for each sample and epoch; with `flip`, half of them are flipped."""
+
+    flip: bool
+
+    def draw(self, seed: int, epoch: int, samples: Tensor) -> Tensor:
+        """What decides the crops of `samples` (n,) int64 in an epoch: integers (n, NUMBERS) in [0, BELOW)."""
+        counters = samples[:, None] * NUMBERS + torch.arange(NUMBERS)
+        return integers(derive(seed, "crops", epoch), counters, BELOW)
+
+    def crop(self, numbers: Sequence[int], width: int, height: int) -> Crop:
+        """The crop of an image of width x height: the first of ten tries that fits into it, else a central one."""
+        flipped = self.flip and numbers[-1] < BELOW // 2
+        for area, ratio in zip(numbers[: 2 * TRIES : 2], numbers[1 : 2 * TRIES : 2], strict=True):
+            pixels = width * height * _between(*SCALE, area)
+            aspect = math.exp(_between(math.log(RATIO[0]), math.log(RATIO[1]), ratio))
+            wide, high = round(math.sqrt(pixels * aspect)), round(math.sqrt(pixels / aspect))
+            if 0 < wide <= width and 0 < high <= height:
+                top, left = numbers[-3] * (height - high + 1) // BELOW, numbers[-2] * (width - wide + 1) // BELOW
+                return Crop(top, left, high, wide, flipped)
+        wide, high = width, height
+        if width / height < RATIO[0]:
+            high = round(width / RATIO[0])
+        elif width / height > RATIO[1]:
+            wide = round(height * RATIO[1])
+        return Crop((height - high) // 2, (width - wide) // 2, high, wide, flipped)
+
+
+def _between(low: float, high: float, number: int) -> float:
+    return low + (high - low) * number / BELOW

@@ -1,0 +1,159 @@
+"""A data set larger than memory: files are decoded whenever they are shown, ahead of the run, in other processes."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from kd_experiments.data.dataset import Data, Split
+from kd_experiments.data.decode import BrokenImage, centre, open_rgb, pixels
+from kd_experiments.data.image_files import ImageFiles, broken
+from kd_experiments.data.random_crops import RandomCrops
+from kd_experiments.errors import UserError
+
+# Images that a process decodes before it hands them over: it has twice as many ready at most, whatever the batch size.
+PIECE = 64
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """The crops of one epoch of one run."""
+
+    crops: RandomCrops
+    seed: int
+    epoch: int
+
+
+@dataclass(frozen=True)
+class StreamedData(Data):
+    """Images from files, bounded memory: a batch, and `workers` times two pieces of `PIECE` images.
+
+    Whatever `workers` is, the same batches come in the same order, bit for bit.
+    """
+
+    crops: RandomCrops
+    workers: int
+
+    def shown(self, order: Tensor, seed: int, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        assert isinstance(self.train.images, ImageFiles)
+        augmentation = Augmentation(self.crops, seed, epoch)
+        with contextlib.closing(
+            batches(self.train.images, order.cpu(), batch_size, augmentation, self.workers, self.device)
+        ) as found:
+            for index, images in zip(order.split(batch_size), found, strict=True):
+                yield index, self.normalise(images)
+
+    def still(self, split: Split, chunk: int) -> Iterator[Tensor]:
+        assert isinstance(split.images, ImageFiles)
+        everything = torch.arange(len(split))
+        with contextlib.closing(
+            batches(split.images, everything, chunk, None, self.workers, self.device)
+        ) as found:
+            for images in found:
+                yield self.normalise(images)
+
+
+def batches(
+    files: ImageFiles,
+    order: Tensor,
+    batch_size: int,
+    augmentation: Augmentation | None,
+    workers: int,
+    device: torch.device,
+) -> Iterator[Tensor]:
+    """The images `order` (n,) of `files`, (B, 3, S, S) uint8 on the device, augmented or still.
+
+    Raises `UserError` for an image that cannot be decoded. Close the iterator if it is not exhausted: that ends the
+    processes. With CUDA the copies run beside whatever the device does.
+    """
+    bounds = [
+        (start, min(start + PIECE, stop))
+        for first in range(0, len(order), batch_size)
+        for stop in [min(first + batch_size, len(order))]
+        for start in range(first, stop, PIECE)
+    ]
+    pieces = _decoded(_Pieces(files, order.numpy(), bounds, augmentation), workers, device)
+    with contextlib.closing(pieces):
+        for first in range(0, len(order), batch_size):
+            count = math.ceil(min(batch_size, len(order) - first) / PIECE)
+            yield torch.cat(list(itertools.islice(pieces, count)))
+
+
+class _Pieces(Dataset[Tensor | str]):
+    """Piece i is the images `index[start:stop]` for (start, stop) = `bounds[i]`, or what is wrong with one of them.
+
+    An exception would reach the run with a traceback for its message.
+    """
+
+    def __init__(
+        self,
+        files: ImageFiles,
+        index: NDArray[np.int64],
+        bounds: Sequence[tuple[int, int]],
+        augmentation: Augmentation | None,
+    ) -> None:
+        self._files = files
+        self._index = index
+        self._bounds = bounds
+        self._augmentation = augmentation
+
+    def __len__(self) -> int:
+        return len(self._bounds)
+
+    def __getitem__(self, piece: int) -> Tensor | str:
+        index = self._index[slice(*self._bounds[piece])]
+        images = torch.empty((len(index), *self._files.shape[1:]), dtype=torch.uint8)
+        crops = self._augmentation
+        numbers = crops.crops.draw(crops.seed, crops.epoch, torch.from_numpy(index)).tolist() if crops else []
+        for place, sample in enumerate(index.tolist()):
+            path, size = self._files.path(sample), self._files.size
+            try:
+                if crops is None:
+                    shown = centre(path, size)
+                else:
+                    image = open_rgb(path)
+                    shown = pixels(crops.crops.crop(numbers[place], *image.size).apply(image, size))
+            except BrokenImage as error:
+                return str(broken(path, str(error)))
+            except UserError as error:
+                return str(error)
+            images[place] = torch.from_numpy(shown)
+        return images
+
+
+def _decoded(pieces: _Pieces, workers: int, device: torch.device) -> Iterator[Tensor]:
+    """All pieces in order, on the device."""
+    workers = workers if len(pieces) > 1 else 0
+    loader = DataLoader(
+        pieces,
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator(),  # it draws a number, not from the stream that dropout reads
+        worker_init_fn=_leave_interrupts_to_the_run,
+    )
+    found = iter(loader)
+    try:
+        for piece in found:
+            if isinstance(piece, str):
+                raise UserError(piece)
+            yield piece.to(device, non_blocking=True)
+    finally:
+        # At once, not when the last traceback that mentions the iterator is forgotten.
+        if workers:
+            found._shutdown_workers()  # type: ignore[attr-defined]
+
+
+def _leave_interrupts_to_the_run(worker: int) -> None:
+    """Ctrl-C reaches every process of the terminal; the run ends its workers itself, and without their tracebacks."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
