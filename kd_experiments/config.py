@@ -185,10 +185,12 @@ class Config(Parts):
         return kept | {"recipe": _without(self.given["teacher"]["recipe"], "name"), "seed": self.teacher.seed}
 
     def _data_matters(self) -> dict[str, Any]:
-        """Where the data are does not matter, except that a user's own folder has no other name than its path."""
+        """Where the data are and who decodes them does not matter, except that a user's own folder has no other name
+        than its path.
+        """
         # skip_corrupt neither: with false a run ends unless there is nothing to skip, and then true is the same.
-        kept = _without(self.given["dataset"], "root", "download", "skip_corrupt")
-        if self.dataset.name == "image_folder" and self.dataset.root is not None:
+        kept = _without(self.given["dataset"], "root", "download", "skip_corrupt", "workers")
+        if self.dataset.name in ("image_folder", "image_folder_streamed") and self.dataset.root is not None:
             kept["root"] = str(Path(self.dataset.root).expanduser().resolve())
         return kept
 

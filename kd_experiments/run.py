@@ -185,7 +185,7 @@ def _make_learners(config: Config, data: Data, teacher: Teacher | None) -> list[
 def _fit_together(distiller: Distiller, student: Network, source: Network, data: Data) -> None:
     """Let a distiller make the parts that depend on both networks, without moving any BN statistics."""
     distiller.look_at(student, source)
-    images = data.normalise(data.train.images[:2])
+    images = next(data.still(data.train.at(torch.arange(2, device=data.device)), 2))
     with torch.no_grad():
         distiller.prepare(student.eval()(images), source.eval()(images))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from kd_experiments.data.cache import Stored
 from kd_experiments.data.finding import find
 from kd_experiments.data.image_tree import ImageTree, class_folders, list_classes, same_classes, store
-from kd_experiments.data.settings import ImageTreeConfig
+from kd_experiments.data.settings import DatasetConfig, ImageTreeConfig
 from kd_experiments.data.source import Source
 from kd_experiments.errors import UserError
 
@@ -22,10 +23,15 @@ def read_image_folder(config: ImageTreeConfig, data_folder: Path) -> Source:
 
 def stored_image_folder(config: ImageTreeConfig, data_folder: Path) -> Stored:
     """The cached arrays of the folder, decoded when needed."""
+    return store(list_image_folder(config, data_folder, ["image_folder"]), config, data_folder)
+
+
+def list_image_folder(config: DatasetConfig, data_folder: Path, names: Sequence[str]) -> ImageTree:
+    """The files of `dataset.root`, or of a folder with one of the `names` in the usual places."""
     folder = find(
         config,
         data_folder,
-        ["image_folder"],
+        names,
         lambda place: (place / "train").is_dir() and (place / "val").is_dir(),
         expected="the folders train and val with one folder a class",
         otherwise="give dataset.root=FOLDER with your images as FOLDER/train/CLASS/* and FOLDER/val/CLASS/*",
@@ -39,5 +45,4 @@ def stored_image_folder(config: ImageTreeConfig, data_folder: Path) -> Stored:
     same_classes(folder, "val", classes, f"of {folder / 'train'}")
     files, labels = list_classes(folder, "train", classes)
     test_files, test_labels = list_classes(folder, "val", classes)
-    tree = ImageTree(folder, (*files, *test_files), (*labels, *test_labels), len(files), tuple(classes))
-    return store(tree, config, data_folder)
+    return ImageTree(folder, (*files, *test_files), (*labels, *test_labels), len(files), tuple(classes))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -56,12 +57,17 @@ def store(tree: ImageTree, config: ImageTreeConfig, data_folder: Path) -> Stored
     if stored.facts.skipped:
         if not config.skip_corrupt:  # a run that allowed it has built this cache
             raise _broken(tree, stored.facts.first_skipped)
-        print(
-            f"warning: {tree.folder}: {stored.facts.skipped} of {len(tree.files)} images cannot be decoded and are "
-            f"left out, the first is {stored.facts.first_skipped}",
-            file=sys.stderr,
-        )
+        warn_of_skipped(tree, stored.facts.skipped, stored.facts.first_skipped)
     return stored
+
+
+def warn_of_skipped(tree: ImageTree, skipped: int, first: str) -> None:
+    """Say how many images are left out; `first` is the first of them and why."""
+    print(
+        f"warning: {tree.folder}: {skipped} of {len(tree.files)} images cannot be decoded and are left out, the first "
+        f"is {first}",
+        file=sys.stderr,
+    )
 
 
 def images_below(folder: Path) -> list[str]:
@@ -121,7 +127,8 @@ def _build(tree: ImageTree, config: ImageTreeConfig, writer: Writer) -> Facts:
     labels = np.array(tree.labels, np.int64)
     train, skipped, first_skipped = 0, 0, ""
     counts = np.zeros((2, len(tree.class_names)), np.int64)  # of images in each part's classes
-    for piece in _shown(tree, _decoded(tree, size, resize=config.image_size is not None)):
+    text = f"decoding {tree.folder.name} (once)"
+    for piece in with_progress(text, len(tree.files), _decoded(tree, size, resize=config.image_size is not None)):
         if piece.other_size:
             raise UserError(
                 f"{tree.folder / piece.other_size}, expected {size}x{size}; give dataset.image_size={size} to resize "
@@ -135,13 +142,29 @@ def _build(tree: ImageTree, config: ImageTreeConfig, writer: Writer) -> Facts:
         writer.append(piece.images, labels[piece.kept])
         train += int((piece.kept < tree.train).sum())
         np.add.at(counts, ((piece.kept >= tree.train).astype(np.int64), labels[piece.kept]), 1)
+    refuse_empty_classes(tree, counts, first_skipped)
+    return Facts(train, tree.class_names, None, skipped, first_skipped)
+
+
+def refuse_empty_classes(tree: ImageTree, counts: Labels, first_broken: str) -> None:
+    """`counts` (2, C): how many training and test images of each class can be decoded. Every class needs one."""
     if not counts.all():
         part, label = np.argwhere(counts == 0)[0]
         raise UserError(
             f"{tree.folder}: no {('training', 'test')[part]} image of class {tree.class_names[label]} can be decoded, "
-            f"the first broken one is {first_skipped}; replace the files"
+            f"the first broken one is {first_broken}; replace the files"
         )
-    return Facts(train, tree.class_names, None, skipped, first_skipped)
+
+
+class Part(Protocol):
+    """Some of the files, dealt with."""
+
+    @property
+    def total(self) -> int:
+        """How many."""
+
+
+P = TypeVar("P", bound=Part)
 
 
 @dataclass(frozen=True)
@@ -189,20 +212,19 @@ def _decoded(tree: ImageTree, size: int, resize: bool) -> Iterator[_Piece]:
         pool.shutdown(cancel_futures=True)
 
 
-def _shown(tree: ImageTree, pieces: Iterator[_Piece]) -> Iterator[_Piece]:
+def with_progress(text: str, images: int, pieces: Iterator[P]) -> Iterator[P]:
     """The same pieces, with a progress bar (one line where there is no terminal) if there are many images."""
     console = Console(stderr=True)
-    if len(tree.files) <= SHOW_PROGRESS_FROM:
+    if images <= SHOW_PROGRESS_FROM:
         yield from pieces
         return
-    text = f"decoding {tree.folder.name} (once)"
     if not console.is_terminal:
-        print(f"{text}: {len(tree.files)} images", file=sys.stderr)
+        print(f"{text}: {images} images", file=sys.stderr)
         yield from pieces
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(text, total=len(tree.files))
+        task = progress.add_task(text, total=images)
         for piece in pieces:
             yield piece
             progress.advance(task, piece.total)

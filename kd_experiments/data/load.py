@@ -13,11 +13,15 @@ from kd_experiments.data.cinic10 import read_cinic10
 from kd_experiments.data.dataset import Data, Split, channel_statistics
 from kd_experiments.data.digits import read_digits
 from kd_experiments.data.fashion_mnist import read_fashion_mnist
+from kd_experiments.data.image_files import ImageFiles, Images
 from kd_experiments.data.image_folder import read_image_folder
+from kd_experiments.data.imagenet import read_image_folder_streamed, read_imagenet
 from kd_experiments.data.label_noise import LabelNoise, LabelSource
-from kd_experiments.data.settings import DatasetConfig
+from kd_experiments.data.random_crops import RandomCrops
+from kd_experiments.data.settings import DatasetConfig, StreamedConfig
 from kd_experiments.data.source import Source
 from kd_experiments.data.splits import split_train
+from kd_experiments.data.streamed import StreamedData, sampled_statistics
 from kd_experiments.data.tiny_imagenet import read_tiny_imagenet
 from kd_experiments.data.views import Views
 from kd_experiments.errors import UserError, no_such_choice
@@ -33,11 +37,13 @@ READERS: dict[str, Callable[..., Source]] = {
     "cinic10": read_cinic10,
     "tiny_imagenet": read_tiny_imagenet,
     "image_folder": read_image_folder,
+    "imagenet": read_imagenet,
+    "image_folder_streamed": read_image_folder_streamed,
 }
 
 
 def load(config: DatasetConfig, noise: LabelNoise, data_folder: Path) -> Data:
-    """Read, split and (on the training labels only) corrupt a data set; tensors are on the CPU.
+    """Read, split and (on the training labels only) corrupt a data set; tensors are on the CPU, or images on the disk.
 
     `data_folder` is where a download is kept.
     """
@@ -55,7 +61,7 @@ def load(config: DatasetConfig, noise: LabelNoise, data_folder: Path) -> Data:
     given = noise(LabelSource(config.name, true_labels, len(source.class_names), source.coarse))
     mean, std = _statistics(config, images)
     val_labels = source.train_labels[val]
-    return Data(
+    data = Data(
         name=config.name,
         train=Split(images, given, true_labels, train),
         val=Split(source.train_images[val], val_labels, val_labels, val),
@@ -63,12 +69,18 @@ def load(config: DatasetConfig, noise: LabelNoise, data_folder: Path) -> Data:
         class_names=source.class_names,
         mean=mean,
         std=std,
-        views=Views(config.crop_padding, config.flip),
+        views=None if isinstance(config, StreamedConfig) else Views(config.crop_padding, config.flip),
     )
+    if isinstance(config, StreamedConfig):
+        return StreamedData(**vars(data), crops=RandomCrops(config.flip), workers=config.workers)
+    return data
 
 
-def _statistics(config: DatasetConfig, images: Tensor) -> tuple[Tensor, Tensor]:
+def _statistics(config: DatasetConfig, images: Images) -> tuple[Tensor, Tensor]:
     if config.mean is None or config.std is None:
+        if isinstance(images, ImageFiles):
+            assert isinstance(config, StreamedConfig)
+            return sampled_statistics(images, config.split_seed, config.workers)
         return channel_statistics(images)
     channels = images.shape[1]
     if len(config.mean) != channels or len(config.std) != channels:

@@ -13,7 +13,9 @@ from kd_experiments.data.cache import Stored
 from kd_experiments.data.cifar import stored_cifar10, stored_cifar100
 from kd_experiments.data.cinic10 import stored_cinic10
 from kd_experiments.data.digits import read_digits
+from kd_experiments.data.image_files import ImageFiles
 from kd_experiments.data.image_folder import stored_image_folder
+from kd_experiments.data.imagenet import read_image_folder_streamed, read_imagenet
 from kd_experiments.data.settings import DATASETS, DatasetConfig
 from kd_experiments.data.source import Source
 from kd_experiments.data.tiny_imagenet import stored_tiny_imagenet
@@ -33,7 +35,8 @@ _STORED: dict[str, Callable[..., Stored]] = {
     "tiny_imagenet": stored_tiny_imagenet,
     "image_folder": stored_image_folder,
 }
-_READ_AS_THEY_ARE = ("digits", "fashion_mnist")
+_STREAMED = {"imagenet": read_imagenet, "image_folder_streamed": read_image_folder_streamed}
+_READ_AS_THEY_ARE = ("digits", "fashion_mnist", *_STREAMED)
 _SETTINGS = ("root", "download", "image_size", "skip_corrupt")
 
 
@@ -93,6 +96,10 @@ def _configure(name: str, settings: Sequence[str]) -> tuple[DatasetConfig, Path]
 
 
 def _read_as_it_is(config: DatasetConfig, data_folder: Path) -> tuple[Source, str]:
+    if config.name in _STREAMED:
+        source = _STREAMED[config.name](config, data_folder)  # type: ignore[arg-type]  # built for this name
+        assert isinstance(source.train_images, ImageFiles)
+        return source, f"{source.train_images.folder.resolve()} (decoded in every epoch)"
     if config.name == "digits":
         return read_digits(), "inside scikit-learn"
     root = Path(config.root).expanduser() if config.root is not None else None

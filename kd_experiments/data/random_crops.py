@@ -1,7 +1,7 @@
 """Augmentation without number: a random part of the image, resized, and a flip.
 
-The crop is that of torchvision's RandomResizedCrop (Szegedy et al. 2015): 8 to 100 % of the area, an aspect ratio of 3/4
-to 4/3. It is drawn by the counter-based generator for (seed, epoch, sample) and so does not depend on batch order,
+The crop is that of torchvision's RandomResizedCrop (Szegedy et al. 2015): 8 to 100 % of the area, an aspect ratio of
+3/4 to 4/3. It is drawn by the counter-based generator for (seed, epoch, sample) and so does not depend on batch order,
 workers or resume point.
 """
 

@@ -35,9 +35,34 @@ class _Array:
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, columns_first, content = state
-        if not isinstance(dtype, _Dtype) or dtype.kind not in ("u1", "|u1") or not isinstance(content, bytes):
-            raise Refused("an array of something else than uint8")
-        self.value = np.frombuffer(content, np.uint8).reshape(shape, order="F" if columns_first else "C")
+        self.value = _uint8(content, dtype, shape, "F" if columns_first else "C")
+
+
+def _uint8(content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    if not isinstance(dtype, _Dtype) or dtype.kind not in ("u1", "|u1") or not isinstance(content, bytes | bytearray):
+        raise Refused("an array of something else than uint8")
+    return np.frombuffer(content, np.uint8).reshape(shape, order="F" if order == "F" else "C")
+
+
+def _from_buffer(content: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+    """Stands in for the call with which protocol 5 writes an array."""
+    array = _Array()
+    array.value = _uint8(content, dtype, shape, order)
+    return array
+
+
+def _scalar(dtype: Any, content: Any) -> int:
+    """Stands in for the call that makes a NumPy number: labels are sometimes written as such."""
+    if not isinstance(dtype, _Dtype) or str(dtype.kind)[:1] not in "iu" or not isinstance(content, bytes):
+        raise Refused("a number that is no integer")
+    return int.from_bytes(content, "little", signed=str(dtype.kind).startswith("i"))
+
+
+def _no_bytes(*arguments: Any) -> bytes:
+    """Stands in for `bytes()`, with which Python 3 writes empty bytes in protocol 2."""
+    if arguments:
+        raise Refused("bytes of something")
+    return b""
 
 
 def _encode(text: Any, encoding: Any = None) -> bytes:
@@ -52,7 +77,13 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy._core.multiarray", "_reconstruct"): _Array,
     ("numpy", "ndarray"): "numpy.ndarray",  # only ever an argument of _reconstruct
     ("numpy", "dtype"): _Dtype,
+    ("numpy.core.numeric", "_frombuffer"): _from_buffer,
+    ("numpy._core.numeric", "_frombuffer"): _from_buffer,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy._core.multiarray", "scalar"): _scalar,
     ("_codecs", "encode"): _encode,
+    ("__builtin__", "bytes"): _no_bytes,
+    ("builtins", "bytes"): _no_bytes,
 }
 
 

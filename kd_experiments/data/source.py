@@ -11,7 +11,9 @@ from kd_experiments.data.image_files import Images
 
 @dataclass(frozen=True)
 class Source:
-    """Images (N, C, H, W) uint8 or the files that hold them, labels (N,) int64 of the official training and test sets, and class names."""
+    """Images (N, C, H, W) uint8, or the files that hold them, and labels (N,) int64 of the official training and test
+    sets, and class names.
+    """
 
     train_images: Images
     train_labels: Tensor

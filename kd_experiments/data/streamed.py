@@ -6,8 +6,10 @@ import contextlib
 import itertools
 import math
 import signal
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,14 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from kd_experiments.data.dataset import Data, Split
+from kd_experiments.data.dataset import Data, Split, pixel_counts, statistics_of
 from kd_experiments.data.decode import BrokenImage, centre, open_rgb, pixels
 from kd_experiments.data.image_files import ImageFiles, broken
 from kd_experiments.data.random_crops import RandomCrops
 from kd_experiments.errors import UserError
+from kd_experiments.randomness import derive, ranking
 
 # Images that a process decodes before it hands them over: it has twice as many ready at most, whatever the batch size.
 PIECE = 64
+STATISTICS_OF = 2000  # images that stand for all when mean and standard deviation are asked for
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,15 @@ class Augmentation:
     crops: RandomCrops
     seed: int
     epoch: int
+
+    def numbers(self, samples: NDArray[np.int64]) -> list[list[int]]:
+        """What decides the crop of each sample (n,)."""
+        return self.crops.draw(self.seed, self.epoch, torch.from_numpy(samples)).tolist()
+
+    def show(self, path: Path, numbers: Sequence[int], size: int) -> NDArray[np.uint8]:
+        """The crop of the image at `path`, (3, size, size) uint8; raises as `decode.centre` does."""
+        image = open_rgb(path)
+        return pixels(self.crops.crop(numbers, *image.size).apply(image, size))
 
 
 @dataclass(frozen=True)
@@ -56,9 +69,7 @@ class StreamedData(Data):
     def still(self, split: Split, chunk: int) -> Iterator[Tensor]:
         assert isinstance(split.images, ImageFiles)
         everything = torch.arange(len(split))
-        with contextlib.closing(
-            batches(split.images, everything, chunk, None, self.workers, self.device)
-        ) as found:
+        with contextlib.closing(batches(split.images, everything, chunk, None, self.workers, self.device)) as found:
             for images in found:
                 yield self.normalise(images)
 
@@ -70,7 +81,7 @@ def batches(
     augmentation: Augmentation | None,
     workers: int,
     device: torch.device,
-) -> Iterator[Tensor]:
+) -> Generator[Tensor, None, None]:
     """The images `order` (n,) of `files`, (B, 3, S, S) uint8 on the device, augmented or still.
 
     Raises `UserError` for an image that cannot be decoded. Close the iterator if it is not exhausted: that ends the
@@ -87,6 +98,13 @@ def batches(
         for first in range(0, len(order), batch_size):
             count = math.ceil(min(batch_size, len(order) - first) / PIECE)
             yield torch.cat(list(itertools.islice(pieces, count)))
+
+
+def sampled_statistics(files: ImageFiles, seed: int, workers: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, (3,) each, of `STATISTICS_OF` of the images, picked by seed."""
+    some = ranking(derive(seed, "statistics"), len(files))[:STATISTICS_OF]
+    with contextlib.closing(batches(files, some, PIECE, None, workers, torch.device("cpu"))) as found:
+        return statistics_of(torch.stack([pixel_counts(images) for images in found]).sum(0))
 
 
 class _Pieces(Dataset[Tensor | str]):
@@ -113,16 +131,12 @@ class _Pieces(Dataset[Tensor | str]):
     def __getitem__(self, piece: int) -> Tensor | str:
         index = self._index[slice(*self._bounds[piece])]
         images = torch.empty((len(index), *self._files.shape[1:]), dtype=torch.uint8)
-        crops = self._augmentation
-        numbers = crops.crops.draw(crops.seed, crops.epoch, torch.from_numpy(index)).tolist() if crops else []
+        augmentation, size = self._augmentation, self._files.size
+        numbers = augmentation.numbers(index) if augmentation is not None else []
         for place, sample in enumerate(index.tolist()):
-            path, size = self._files.path(sample), self._files.size
+            path = self._files.path(sample)
             try:
-                if crops is None:
-                    shown = centre(path, size)
-                else:
-                    image = open_rgb(path)
-                    shown = pixels(crops.crops.crop(numbers[place], *image.size).apply(image, size))
+                shown = centre(path, size) if augmentation is None else augmentation.show(path, numbers[place], size)
             except BrokenImage as error:
                 return str(broken(path, str(error)))
             except UserError as error:
@@ -131,27 +145,45 @@ class _Pieces(Dataset[Tensor | str]):
         return images
 
 
-def _decoded(pieces: _Pieces, workers: int, device: torch.device) -> Iterator[Tensor]:
+def _decoded(pieces: _Pieces, workers: int, device: torch.device) -> Generator[Tensor, None, None]:
     """All pieces in order, on the device."""
     workers = workers if len(pieces) > 1 else 0
+    cuda = device.type == "cuda"
     loader = DataLoader(
         pieces,
         batch_size=None,
         num_workers=workers,
-        pin_memory=device.type == "cuda",
+        pin_memory=cuda,
         generator=torch.Generator(),  # it draws a number, not from the stream that dropout reads
         worker_init_fn=_leave_interrupts_to_the_run,
     )
-    found = iter(loader)
+    with _interrupts_wait():
+        found = iter(loader)
     try:
         for piece in found:
             if isinstance(piece, str):
                 raise UserError(piece)
-            yield piece.to(device, non_blocking=True)
+            yield piece.to(device, non_blocking=cuda)
     finally:
         # At once, not when the last traceback that mentions the iterator is forgotten.
         if workers:
             found._shutdown_workers()  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Ctrl-C acts after the block: while a process is forked, Python may print and forget the exception it raises."""
+    if threading.current_thread() is not threading.main_thread():  # no handlers are called there, nor can be set
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _leave_interrupts_to_the_run(worker: int) -> None:

@@ -75,14 +75,15 @@ class Teacher:
         return {name: torch.from_numpy(kept[name]).to(self.data.device) for name in ("val", "test", "train_wrong")}
 
     def source(self, needs_features: bool) -> Source:
-        """The teacher as a source of supervision: from its view table, unless features are needed."""
-        data = self.data
-        size = len(data.train) * data.views.count * data.classes * 4
-        if needs_features or size > LARGEST_TABLE:
+        """The teacher as a source of supervision: from its view table, unless features are needed or views have no
+        number.
+        """
+        data, views = self.data, self.data.views
+        if needs_features or views is None or len(data.train) * views.count * data.classes * 4 > LARGEST_TABLE:
             return LiveTeacher(self.network, data)
-        name = f"views-pad{data.views.padding}-{'flip' if data.views.flip else 'noflip'}.f32"
+        name = f"views-pad{views.padding}-{'flip' if views.flip else 'noflip'}.f32"
         with _lock(self.folder):  # so that two processes do not create one table at the same time
-            table = ViewTable(self.folder / name, len(data.train), data.views.count, data.classes)
+            table = ViewTable(self.folder / name, len(data.train), views.count, data.classes)
         return TabulatedTeacher(lambda: self.network, table, data)
 
     def selection_scores(self) -> Tensor:

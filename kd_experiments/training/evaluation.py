@@ -32,7 +32,7 @@ def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = CALIBRA
     """Expected calibration error (Guo et al. 2017), equal-width bins of confidence, () in [0, 1]."""
     confidence, predicted = probabilities.max(1)
     correct = (predicted == labels).to(confidence.dtype)
-    bin_of = (confidence * bins).long().clamp_max(bins - 1)
+    bin_of = (confidence * bins).long().clamp(0, bins - 1)  # NaN becomes any number
     gap = torch.zeros(bins, dtype=confidence.dtype, device=confidence.device)
     return gap.index_add_(0, bin_of, correct - confidence).abs().sum() / len(labels)
 

@@ -27,7 +27,7 @@ class Source(Protocol):
     """A frozen source of supervision."""
 
     def begin_epoch(self, views: Tensor) -> None:
-        """Get ready for an epoch that shows sample i in view `views[i]`, (N,)."""
+        """Get ready for an epoch that shows sample i in view `views[i]`, (N,). Not asked where views have no number."""
 
     def says(self, batch: Batch) -> Output:
         """What the source says about a batch."""
@@ -106,8 +106,10 @@ class Training:
             epoch = self.epoch
             row = {"epoch": float(epoch), "lr": self.recipe.lr_at(epoch, 0, self._steps)}
             row |= self.train_epoch(epoch)
+            _refuse_divergence(row, self.recipe)
             if self.recipe.evaluates(epoch):
                 row |= evaluate()
+                _refuse_divergence(row, self.recipe)
             self.history.append(row)
             after_epoch(row)
 
@@ -120,21 +122,19 @@ class Training:
         started = time.perf_counter()
         device, samples = self.data.device, len(self.data.train)
         torch.manual_seed(derive(self.seed, "epoch", epoch))  # dropout and the like
-        views = self.data.views.draw(self.seed, epoch, samples, device)
-        if self.source is not None:
+        if self.source is not None and (views := self.data.drawn(self.seed, epoch)) is not None:
             self.source.begin_epoch(views)
-        order = self.order(epoch)
+        size = self.recipe.batch_size
+        order = self.order(epoch)[: size * self.recipe.steps_of(epoch, self._steps)]
         selected = self.selected if self.selected is not None else torch.ones(samples, device=device)
         for learner in self.learners:
             learner.network.train(not learner.initialising(epoch))
         totals: Tensor | None = None
         names: list[str] = []
-        batches = order.split(self.recipe.batch_size)[: self.recipe.steps_of(epoch, self._steps)]
-        shown = sum(map(len, batches))
-        for step, index in enumerate(batches):
+        for step, (index, images) in enumerate(self.data.shown(order, self.seed, epoch, size)):
             batch = Batch(
                 index=index,
-                images=self.data.show(index, views[index]),
+                images=images,
                 labels=self.data.train.labels[index],
                 true_labels=self.data.train.true_labels[index],
                 selected=selected[index],
@@ -144,15 +144,9 @@ class Training:
             weighted = torch.stack([value.float() for value in values.values()]) * len(index)
             totals = weighted if totals is None else totals.add_(weighted)
         assert totals is not None
-        means = dict(zip(names, (totals / shown).tolist(), strict=True))  # the epoch's one synchronisation
+        means = dict(zip(names, (totals / len(order)).tolist(), strict=True))  # the epoch's one synchronisation
         seconds = time.perf_counter() - started
-        for name, value in means.items():
-            if not math.isfinite(value):
-                raise UserError(
-                    f"training diverged in epoch {epoch + 1}: {name} is {value}; "
-                    f"try a lower recipe.lr than {self.recipe.lr}"
-                )
-        return means | {"train_seconds": seconds, "images_per_second": shown / seconds}
+        return means | {"train_seconds": seconds, "images_per_second": len(order) / seconds}
 
     def order(self, epoch: int) -> Tensor:
         """The order of the samples in one epoch, (N,) int64: a matter of seed and epoch alone."""
@@ -190,6 +184,16 @@ class Training:
         if len(outputs) == 2:
             return _detached(outputs[1 - place])
         return None if self.source is None else self.source.says(batch)
+
+
+def _refuse_divergence(row: dict[str, float], recipe: Recipe) -> None:
+    """Raise `UserError` if a figure of an epoch is not finite; the last step may spoil what only evaluation sees."""
+    for name, value in row.items():
+        if not math.isfinite(value):
+            raise UserError(
+                f"training diverged in epoch {int(row['epoch']) + 1}: {name} is {value}; "
+                f"try a lower recipe.lr than {recipe.lr}"
+            )
 
 
 def _detached(output: Output) -> Output:

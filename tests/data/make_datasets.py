@@ -197,4 +197,16 @@ def write_image_folder(folder: Path) -> Path:
     return folder
 
 
+def write_imagenet(folder: Path, wnids: Sequence[str] = ("n01", "n02", "n03"), train: int = 12, val: int = 4) -> Path:
+    """`train/<wnid>/*.JPEG` and `val/<wnid>/*.JPEG` of photograph-like sizes."""
+    for part, count in (("train", train), ("val", val)):
+        for label, wnid in enumerate(wnids):
+            place = folder / part / wnid
+            place.mkdir(parents=True)
+            for i in range(count):
+                width, height = (300, 260) if i % 3 else (211, 280)
+                picture(1000 * label + 10 * i + len(part), width, height).save(place / f"{wnid}_{i}.JPEG", quality=90)
+    return folder
+
+
 RELEASES = {"cifar10": CIFAR10, "cifar100": CIFAR100}

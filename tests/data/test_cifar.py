@@ -17,7 +17,7 @@ import pytest
 import torch
 import torchvision
 
-from kd_experiments.data import cifar
+from kd_experiments.data import cifar, safe_pickle
 from kd_experiments.data.cifar import CIFAR10, CIFAR100, Release, read_cifar10, read_cifar100
 from kd_experiments.errors import UserError
 from tests.data.make_datasets import (
@@ -291,3 +291,21 @@ def test_nothing_but_arrays_and_containers_is_unpickled(attack: bytes, tmp_path:
     (folder / "data_batch_1").write_bytes(attack)
     with pytest.raises(UserError, match=r"data_batch_1: (refused|not a complete)"):
         read_cifar10(config("cifar10", root=folder), tmp_path)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickles_that_python_3_writes_are_read(tmp_path: Path, protocol: int) -> None:
+    """Converted or home-made copies: the same keys, written by whatever protocol, with NumPy labels or empty bytes."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 3072), np.uint8)
+    content = {
+        b"batch_label": b"",
+        b"data": pixels,
+        b"labels": [np.int64(i % 10) for i in range(20)],
+        b"filenames": [b"x"],
+    }
+    path = tmp_path / "batch"
+    path.write_bytes(pickle.dumps(content, protocol=protocol))
+    with open(path, "rb") as file:
+        found = safe_pickle.load(file)
+    assert np.array_equal(found["data"], pixels)
+    assert found["labels"] == [i % 10 for i in range(20)] and found["batch_label"] == b""

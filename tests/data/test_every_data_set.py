@@ -19,6 +19,7 @@ from tests.data.make_datasets import (
     write_cifar,
     write_cinic10,
     write_image_folder,
+    write_imagenet,
     write_tiny_imagenet,
 )
 
@@ -28,6 +29,8 @@ MADE = {
     "cinic10": (lambda root: write_cinic10(root, per_class=5), 32),
     "tiny_imagenet": (lambda root: write_tiny_imagenet(root, per_class=5), 64),
     "image_folder": (write_image_folder, 32),
+    "imagenet": (lambda root: write_imagenet(root, train=3, val=2), 224),
+    "image_folder_streamed": (write_image_folder, 224),
 }
 
 
@@ -40,8 +43,30 @@ def test_every_choice_has_its_keys_and_its_reader() -> None:
 def test_it_becomes_tensors(name: str, tmp_path: Path) -> None:
     write, size = MADE[name]
     given: dict[str, Any] = {"root": write(tmp_path / "made"), "val_fraction": 0.34}
+    if "workers" in vars(config(name)):
+        given["workers"] = 0
     data = load(config(name, **given), NoNoise(), tmp_path / "kept")
     assert data.channels == 3 and data.size == size and data.mean.shape == (3,)
     assert data.classes == len(data.class_names) == len(torch.unique(data.test.labels))
-    shown = data.show(torch.arange(2), torch.tensor([0, data.views.count - 1]))
-    assert shown.shape == (2, 3, size, size) and shown.isfinite().all()
+    for split in (data.train, data.val, data.test):
+        assert split.images.shape == (len(split), 3, size, size)
+    shown = list(data.shown(torch.tensor([2, 0, 1]), seed=0, epoch=0, batch_size=2))
+    assert [index.tolist() for index, _ in shown] == [[2, 0], [1]]
+    still = list(data.still(data.train.at(torch.tensor([1, 0, 1])), 2))
+    for batches in ([images for _, images in shown], still):
+        assert [images.shape for images in batches] == [(2, 3, size, size), (1, 3, size, size)]
+        assert all(images.dtype == torch.float32 and images.isfinite().all() for images in batches)
+        assert all(images.is_contiguous(memory_format=torch.channels_last) for images in batches)
+    assert torch.equal(still[0][0], still[1][0])
+
+
+def test_batches_are_the_images_in_their_views(tmp_path: Path) -> None:
+    data = load(config("digits"), NoNoise(), tmp_path)
+    order = torch.randperm(len(data.train))[:100]
+    views = data.drawn(3, 5)
+    assert views is not None and data.views is not None
+    expected = data.normalise(data.views.apply(data.train.images[order], views[order]))
+    shown = list(data.shown(order, 3, 5, 32))
+    assert torch.equal(torch.cat([index for index, _ in shown]), order)
+    assert torch.equal(torch.cat([images for _, images in shown]), expected)
+    assert torch.equal(torch.cat(list(data.still(data.val, 50))), data.normalise(data.val.images))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from sklearn.metrics import log_loss, top_k_accuracy_score
@@ -29,6 +31,11 @@ def test_calibration_error_by_hand() -> None:
 
 def test_perfectly_calibrated_certainty_has_no_error() -> None:
     assert float(calibration_error(torch.eye(5), torch.arange(5))) == 0
+
+
+def test_a_network_that_has_diverged_can_be_measured() -> None:
+    """Its figures say so; whoever measured it refuses them."""
+    assert math.isnan(metrics(torch.full((3, 4), math.nan), torch.arange(3))["nll"])
 
 
 def test_agreement_and_inherited_errors() -> None:

@@ -1,0 +1,37 @@
+"""ImageNet (Russakovsky et al. 2015) and other large folders, `train/<class>/*` and `val/<class>/*`: listed, not read.
+
+Images are decoded whenever they are shown. Labels and splits are as everywhere: validation images are held out of
+`train`, and `val` is the test set.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from kd_experiments.data.image_files import ImageFiles
+from kd_experiments.data.image_folder import list_image_folder
+from kd_experiments.data.image_tree import ImageTree
+from kd_experiments.data.settings import StreamedConfig
+from kd_experiments.data.sound_files import sound_files
+from kd_experiments.data.source import Source
+
+
+def read_imagenet(config: StreamedConfig, data_folder: Path) -> Source:
+    """ImageNet as torchvision's ImageFolder takes it: classes are the WordNet ids, sorted; fewer than 1000 do, too."""
+    return _source(list_image_folder(config, data_folder, ["imagenet", "ImageNet"]), config, data_folder)
+
+
+def read_image_folder_streamed(config: StreamedConfig, data_folder: Path) -> Source:
+    """The user's own images, as `dataset=image_folder` reads them, for as many as memory cannot hold."""
+    return _source(list_image_folder(config, data_folder, ["image_folder"]), config, data_folder)
+
+
+def _source(tree: ImageTree, config: StreamedConfig, data_folder: Path) -> Source:
+    if config.skip_corrupt:
+        tree = sound_files(tree, data_folder)
+    images, labels = ImageFiles.of(tree.folder, tree.files, config.image_size), torch.tensor(tree.labels)
+    places = torch.arange(len(labels))
+    train, test = places[: tree.train], places[tree.train :]
+    return Source(images[train], labels[train], images[test], labels[test], tree.class_names)
