@@ -37,6 +37,7 @@ OTHERS = {
     "la_dtd/tiny_imagenet": "la_lsr", "btkd/cifar100": "btkd",
     "cmd/cifar100": "cmd_p", "cmd/cifar10_symmetric": "cmd_p",
     "cmd/cifar10_asymmetric": "cmd_s", "cmd/cifar100_symmetric": "cmd_p", "cmd/cifar100_asymmetric": "none_proselflc",
+    "imagenet/ResNet34_ResNet18": "kd", "imagenet/ResNet50_MobileNetV1": "dkd",
 }  # fmt: skip
 PARAMETERS = {name: entry["parameters"] for name, entry in json.loads((GOLDEN / "models.json").read_text()).items()}
 
@@ -77,10 +78,12 @@ def test_every_pair_composes_with_its_methods(hydra: None, pair: tuple[str, str]
 def test_settings_of_the_papers_compose(name: str) -> None:
     config = check(composed(f"experiment={name}", f"method={OTHERS[name]}"))
     folder, _, setting = name.partition("/")
-    dataset, _, noise = (setting, "", "") if folder == "la_dtd" else setting.partition("_")
+    setting = "imagenet" if folder == "imagenet" else setting
+    dataset, _, noise = (setting, "", "") if folder in ("la_dtd", "imagenet") else setting.partition("_")
     assert config.dataset.name == dataset
     assert config.given["label_noise"]["name"] == (noise or "none")
     recipe = "noise_30k" if noise else "tiny_200" if dataset == "tiny_imagenet" else "cifar_200"
+    recipe = "imagenet_100" if folder == "imagenet" else recipe
     assert config.recipe.name == config.teacher.recipe.name == recipe
 
 

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import sys
@@ -61,6 +62,7 @@ class Stored:
     images: Tensor
     labels: Tensor
     facts: Facts
+    release: Callable[[], None]  # see Source.release
     built: bool = False  # just now, rather than found
 
     def source(self) -> Source:
@@ -72,6 +74,7 @@ class Stored:
             self.labels[train:],
             self.facts.class_names,
             self.facts.coarse,
+            self.release,
         )
 
 
@@ -180,7 +183,15 @@ def _read(place: Path, origin: Path, source_fingerprint: str, built: bool = Fals
         facts = Facts(**meta["facts"] | lists)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return Stored(origin, place, torch.from_numpy(images), torch.from_numpy(labels), facts, built)
+    return Stored(origin, place, torch.from_numpy(images), torch.from_numpy(labels), facts, _release(images), built)
+
+
+def _release(images: Pixels) -> Callable[[], None]:
+    """Give back the memory of the pages read so far; the next look reads them from the file again."""
+    mapped = getattr(images, "_mmap", None)
+    if mapped is None or not hasattr(mmap, "MADV_DONTNEED"):
+        return lambda: None
+    return lambda: mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _build(place: Path, source_fingerprint: str, build: Callable[[Writer], Facts]) -> None:

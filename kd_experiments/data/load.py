@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -57,15 +58,18 @@ def load(config: DatasetConfig, noise: LabelNoise, data_folder: Path) -> Data:
         seed=config.split_seed,
     )
     true_labels = source.train_labels[train]
-    images = source.train_images[train]
+    images = _copied(source.train_images, train, source.release)
     given = noise(LabelSource(config.name, true_labels, len(source.class_names), source.coarse))
     mean, std = _statistics(config, images)
     val_labels = source.train_labels[val]
+    everything = torch.arange(len(source.test_labels))
     data = Data(
         name=config.name,
         train=Split(images, given, true_labels, train),
-        val=Split(source.train_images[val], val_labels, val_labels, val),
-        test=Split(source.test_images, source.test_labels, source.test_labels, torch.arange(len(source.test_labels))),
+        val=Split(_copied(source.train_images, val, source.release), val_labels, val_labels, val),
+        test=Split(
+            _copied(source.test_images, everything, source.release), source.test_labels, source.test_labels, everything
+        ),
         class_names=source.class_names,
         mean=mean,
         std=std,
@@ -74,6 +78,21 @@ def load(config: DatasetConfig, noise: LabelNoise, data_folder: Path) -> Data:
     if isinstance(config, StreamedConfig):
         return StreamedData(**vars(data), crops=RandomCrops(config.flip), workers=config.workers)
     return data
+
+
+def _copied(images: Images, index: Tensor, release: Callable[[], None], reach: int = 4096) -> Images:
+    """`images[index]` for an ascending index, copied piece by piece.
+
+    A piece reaches over `reach` originals, so that a memory-mapped original is never in memory beside its copy.
+    """
+    if not isinstance(images, Tensor):
+        return images[index]
+    copy = images.new_empty((len(index), *images.shape[1:]))
+    ends = torch.searchsorted(index, torch.arange(reach, len(images) + reach, reach)).tolist()
+    for start, end in pairwise([0, *ends]):
+        copy[start:end] = images[index[start:end]]
+        release()
+    return copy
 
 
 def _statistics(config: DatasetConfig, images: Images) -> tuple[Tensor, Tensor]:

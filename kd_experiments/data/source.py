@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -21,3 +22,4 @@ class Source:
     test_labels: Tensor
     class_names: tuple[str, ...]
     coarse: tuple[int, ...] | None = None  # coarse class of each class, where the data set has them
+    release: Callable[[], None] = lambda: None  # called after a part was copied: the original's memory may go
