@@ -16,7 +16,8 @@ class DatasetConfig:
     root: str | None  # a folder that holds the data; null: look in the usual places
     download: bool
     train_size: Count | None  # null: every training image that is not held out
-    val_fraction: Annotated[float, Interval(over=0, under=1)]
+    # null: a tenth, but at least as many images as there are classes
+    val_fraction: Annotated[float, Interval(over=0, under=1)] | None
     split_seed: Seed
     crop_padding: Annotated[int, Interval(at_least=0, at_most=32)]
     flip: bool

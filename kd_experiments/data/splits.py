@@ -25,12 +25,17 @@ def stratified(labels: Tensor, size: int, seed: int, purpose: str) -> Tensor:
     return torch.cat(chosen).sort().values if chosen else torch.empty(0, dtype=torch.long)
 
 
-def split_train(labels: Tensor, *, val_fraction: float, train_size: int | None, seed: int) -> tuple[Tensor, Tensor]:
+def split_train(
+    labels: Tensor, *, val_fraction: float | None, train_size: int | None, seed: int
+) -> tuple[Tensor, Tensor]:
     """(train, val) indices into the original training set: val is held out first, then train is cut to size.
+
+    Without `val_fraction` val is a tenth, but as many samples as there are classes at least.
 
     Raises `UserError` when a class would have no sample, or there are fewer than `train_size` left.
     """
-    n_val = round(val_fraction * len(labels))
+    classes = len(torch.unique(labels))
+    n_val = max(round(0.1 * len(labels)), classes) if val_fraction is None else round(val_fraction * len(labels))
     val = stratified(labels, n_val, seed, "val")
     rest = torch.ones(len(labels), dtype=torch.bool)
     rest[val] = False
@@ -42,7 +47,6 @@ def split_train(labels: Tensor, *, val_fraction: float, train_size: int | None, 
                 f"{n_val} for validation; give a smaller train_size or val_fraction"
             )
         train = train[stratified(labels[train], train_size, seed, "train")]
-    classes = len(torch.unique(labels))
     if len(torch.unique(labels[val])) < classes:
         raise UserError(
             f"dataset.val_fraction={val_fraction}: the validation split leaves a class empty; give a larger fraction"

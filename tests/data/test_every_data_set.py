@@ -12,6 +12,7 @@ from kd_experiments.data.label_noise import NoNoise
 from kd_experiments.data.load import READERS, load
 from kd_experiments.data.settings import DATASETS
 from kd_experiments.places import home
+from tests.conftest import Cli, records
 from tests.data.make_datasets import (
     CIFAR10,
     CIFAR100,
@@ -58,6 +59,32 @@ def test_it_becomes_tensors(name: str, tmp_path: Path) -> None:
         assert all(images.dtype == torch.float32 and images.isfinite().all() for images in batches)
         assert all(images.is_contiguous(memory_format=torch.channels_last) for images in batches)
     assert torch.equal(still[0][0], still[1][0])
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_it_trains_from_the_command_line(name: str, tmp_path: Path, cli: Cli) -> None:
+    """Two epochs of a teacher and of a student, with nothing given that a user would not give."""
+    write, _ = MADE[name]
+    root = write(tmp_path / "made")
+    small = ["dataset.image_size=32"] if name in ("imagenet", "image_folder_streamed") else []
+    small += ["dataset.workers=0"] if small else []
+    answer = cli(
+        f"dataset={name}", f"dataset.root={root}", "dataset.train_size=null", "dataset.val_fraction=0.34",
+        "method=lrds", "student=resnet8", "recipe.batch_size=16", "teacher.recipe.batch_size=16", *small,
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    (record,) = records(tmp_path)
+    assert record["status"] == "complete" and record["config"]["dataset"]["name"] == name
+    with open(tmp_path / "runs" / record["signature"] / "history.csv") as file:
+        assert len(file.readlines()) == 3
+
+
+def test_your_own_photos_need_nothing_else(tmp_path: Path, cli: Cli) -> None:
+    root = write_image_folder(tmp_path / "photos")
+    given = ("dataset=image_folder", f"dataset.root={root}", "student=resnet20", "tracking.mode=disabled")
+    answer = cli(*given, f"paths.results={tmp_path / 'kept'}", "threads=1", tiny=False)
+    assert answer.code == 0, answer.err
+    assert records(tmp_path / "kept")[0]["student"]["network"] == "resnet20"
 
 
 def test_batches_are_the_images_in_their_views(tmp_path: Path) -> None:

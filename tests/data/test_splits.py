@@ -30,6 +30,13 @@ def test_train_and_val_are_disjoint(fraction: float, seed: int) -> None:
     assert len(train) + len(val) == 1000
 
 
+def test_without_a_fraction_every_class_is_validated() -> None:
+    labels = torch.tensor([0, 0, 0, 1, 1, 1, 1])
+    train, val = split_train(labels, val_fraction=None, train_size=None, seed=0)
+    assert len(val) == 2 and set(labels[val].tolist()) == set(labels[train].tolist()) == {0, 1}
+    assert len(split_train(LABELS, val_fraction=None, train_size=None, seed=0)[1]) == 100
+
+
 def test_a_smaller_training_set_keeps_the_validation_set() -> None:
     _, val = split_train(LABELS, val_fraction=0.1, train_size=None, seed=3)
     train, same = split_train(LABELS, val_fraction=0.1, train_size=100, seed=3)
