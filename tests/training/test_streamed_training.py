@@ -104,9 +104,10 @@ def test_ctrl_c_ends_run_and_workers(root: Path, tmp_path: Path) -> None:
     """As a terminal does it: the signal goes to every process of the group."""
     overrides = streams(root, "method=none", "recipe.epochs=1000", "dataset.workers=2", f"paths.results={tmp_path}")
     code = """if True:
-        import sys
+        import signal, sys
         from kd_experiments.cli import main
         from kd_experiments.data import streamed
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
         streamed.PIECE = 2  # so that the small folder needs its workers
         sys.exit(main())"""
     command = [sys.executable, "-c", code, *TINY, *overrides]
