@@ -1,4 +1,7 @@
-"""`python -m kd_experiments.reporting [paths.results=DIR]`: tables of every run, below DIR/tables."""
+"""`python -m kd_experiments.reporting [paths.results=DIR] [reference=METHOD]`: tables of every run, below DIR/tables.
+
+Differences are to KD, or without KD to the baseline; with `reference`, to that method, and nothing is written.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kd_experiments.errors import UserError
+from kd_experiments.errors import UserError, no_such_choice
 from kd_experiments.reporting.arguments import parse
 from kd_experiments.reporting.comparison import comparisons
 from kd_experiments.reporting.formats import comma_separated, latex, markdown
@@ -15,7 +18,12 @@ from kd_experiments.reporting.records import read_runs
 
 def main(arguments: Sequence[str]) -> int:
     try:
-        write_tables(Path(parse(arguments, {"paths.results": "results"})["paths.results"]))
+        values = parse(arguments, {"paths.results": "results", "reference": ""})
+        results = Path(values["paths.results"])
+        if values["reference"]:
+            show_tables(results, values["reference"])
+        else:
+            write_tables(results)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -23,6 +31,17 @@ def main(arguments: Sequence[str]) -> int:
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     return 0
+
+
+def show_tables(results: Path, reference: str) -> None:
+    """Print the Markdown of every setting in which the method `reference` was run, with differences to it."""
+    runs, _ = read_runs(results)
+    known = {run.method for run in runs}
+    if reference not in known:
+        raise no_such_choice("reference", reference, known)
+    for table in comparisons(runs, [reference]):
+        if table.reference is not None:
+            print(markdown(table))
 
 
 def write_tables(results: Path) -> list[Path]:

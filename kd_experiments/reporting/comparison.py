@@ -40,26 +40,30 @@ class Comparison:
     notes: Sequence[str] = field(default_factory=tuple)
 
 
-def comparisons(runs: Sequence[Run]) -> list[Comparison]:
-    """A table for each setting and teacher; runs without a frozen teacher stand in the table of every teacher."""
+def comparisons(runs: Sequence[Run], references: Sequence[str] = REFERENCES) -> list[Comparison]:
+    """A table for each setting and teacher; runs without a frozen teacher stand in the table of every teacher.
+
+    Differences are to the first of `references`, names of methods, that was run in the setting.
+    """
     tables = []
     for setting in sorted({run.setting for run in runs}):
         members = [run for run in runs if run.setting == setting]
         free = [run for run in members if run.teacher is None]
         teachers = sorted({run.teacher for run in members if run.teacher is not None})
-        tables += [_compare([run for run in members if run.teacher == teacher] + free) for teacher in teachers]
+        for teacher in teachers:
+            tables.append(_compare([run for run in members if run.teacher == teacher] + free, references))
         if not teachers:
-            tables.append(_compare(free))
+            tables.append(_compare(free, references))
     return sorted(tables, key=lambda table: table.name)
 
 
-def _compare(runs: Sequence[Run]) -> Comparison:
+def _compare(runs: Sequence[Run], references: Sequence[str]) -> Comparison:
     table = frame(list(runs))
     labels = _labels(runs)
     config = runs[0].record["config"]
     teacher = next((run.record["teacher"] for run in runs if run.teacher is not None), None)
     variants = sorted(labels, key=lambda variant: (_place(labels[variant]), labels[variant]))
-    reference = _reference(table, labels)
+    reference = _reference(table, labels, references)
     reference_values = _by_seed(table, reference) if reference else {}
     seeds = sorted(set(table["seed"]))
     rows, notes = [], []
@@ -82,7 +86,7 @@ def _compare(runs: Sequence[Run]) -> Comparison:
                 f"{labels[variant]} lacks seed {', '.join(map(str, missing))}: "
                 f"{command_of(example.record['config'])} --multirun seed={','.join(map(str, missing))}"
             )
-    if reference is None or labels[reference] != "kd":
+    if "kd" in references and not (table["method"] == "kd").any():
         notes.append(f"difference to KD, which was not run here: {command_of(config, method='kd')}")
     setting = setting_keys(config)
     return Comparison(
@@ -115,9 +119,9 @@ def _labels(runs: Sequence[Run]) -> dict[str, str]:
     return labels
 
 
-def _reference(table: pd.DataFrame, labels: Mapping[str, str]) -> str | None:
+def _reference(table: pd.DataFrame, labels: Mapping[str, str], references: Sequence[str]) -> str | None:
     """The variant of the first reference method that was run; of several the one with most seeds."""
-    for name in REFERENCES:
+    for name in references:
         candidates = sorted({str(variant) for variant in table.loc[table["method"] == name, "variant"]})
         if candidates:
             return max(candidates, key=lambda variant: ((table["variant"] == variant).sum(), -len(labels[variant])))

@@ -123,6 +123,16 @@ def test_bad_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["x"]) == 2
 
 
+def test_another_reference_is_shown_and_nothing_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, *three("none", 90, 91, 92), *three("kd", 92, 93, 94), *three("lrds", 93, 94.5, 95))
+    assert main([f"paths.results={tmp_path}", "reference=lrds"]) == 0
+    shown = capsys.readouterr().out
+    assert "difference to lrds [95 %]" in shown and "−1.17 [−1.88, −0.45]" in shown
+    assert not (tmp_path / "tables").exists()
+    assert main([f"paths.results={tmp_path}", "reference=lrd"]) == 2
+    assert "did you mean lrds?" in capsys.readouterr().err
+
+
 def test_latex_is_escaped(tmp_path: Path) -> None:
     write(tmp_path, *three("btkd_average", 92, 93), *three("kd", 92, 93))
     text = write_tables(tmp_path)[1].read_text()
