@@ -27,7 +27,16 @@ def choices() -> dict[str, list[str]]:
     conf = home() / "conf"
     groups = {
         group: sorted(path.stem for path in (conf / group).glob("*.yaml"))
-        for group in ("method", "dataset", "label_noise", "revision", "selection", "weighting", "temperature")
+        for group in (
+            "method",
+            "plug_in",
+            "dataset",
+            "label_noise",
+            "revision",
+            "selection",
+            "weighting",
+            "temperature",
+        )
     }
     groups |= {"teacher": network_names(), "student": network_names(), "peer": ["same", *network_names()]}
     for group in ("label_loss", "recipe", "tracking"):

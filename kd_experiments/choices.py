@@ -8,7 +8,8 @@ top, whose last entry is for all others:
       'wrn_* -> wrn_*',        6.0,
       8.0}"
 
-`by_pair` goes by teacher and student, `by_network` by the network a recipe trains. A value given on the command line
+`by_pair` goes by teacher and student, `by_network` by the network a recipe trains, `by_train_size` by how many training
+images are asked for. A value given on the command line
 takes the place of the table; records hold the number that came out.
 """
 
@@ -22,6 +23,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd_experiments.networks.catalogue import names
 
+# What `teacher=NETWORK` sets besides the network; see `config.TeacherConfig`.
+TEACHER = {
+    "checkpoint": None,
+    "seed": 0,
+    "snapshots": 5,
+    "table": "auto",
+    "table_dtype": "float32",
+    "table_budget": 16,
+}
+
 
 def register_networks() -> None:
     """Register `teacher=`, `student=` and `peer=` choices from the network catalogue, and the tables' resolvers."""
@@ -29,11 +40,11 @@ def register_networks() -> None:
     for name in names():
         store.store(group="student", name=name, node={"network": name})
         store.store(group="peer", name=name, node={"network": name})
-        teacher = {"network": name, "checkpoint": None, "seed": 0, "snapshots": 5}
-        store.store(group="teacher", name=name, node=teacher)
+        store.store(group="teacher", name=name, node={"network": name, **TEACHER})
     store.store(group="peer", name="same", node={"network": "${student.network}"})
     OmegaConf.register_new_resolver("by_pair", by_pair, replace=True)
     OmegaConf.register_new_resolver("by_network", by_network, replace=True)
+    OmegaConf.register_new_resolver("by_train_size", by_train_size, replace=True)
 
 
 def by_pair(*table: Any, _root_: DictConfig) -> Any:
@@ -50,6 +61,12 @@ def by_network(*table: Any, _parent_: DictConfig, _root_: DictConfig) -> Any:
     owner = _parent_._get_parent()
     trained = owner if isinstance(owner, DictConfig) and "network" in owner else _root_.student
     return first_match(table, trained.network)
+
+
+def by_train_size(limit: int, below: Any, otherwise: Any, _root_: DictConfig) -> Any:
+    """`below` where `dataset.train_size` asks for fewer images than `limit`, `otherwise` elsewhere."""
+    asked = _root_.dataset.train_size
+    return below if asked is not None and asked < limit else otherwise
 
 
 def first_match(table: tuple[Any, ...], text: str) -> Any:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 from kd_experiments.errors import UserError
 from kd_experiments.places import home
-
-
-class JobFailed(Exception):
-    """A job of a multirun failed and has said so; the others went on."""
 
 
 def main() -> int:
@@ -27,10 +24,22 @@ def main() -> int:
         return 0
     os.environ["KD_EXPERIMENTS_HOME"] = str(home())
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them
+    from kd_experiments.sweeping.launched import Launched
+
+    Launched.current = None
+    code = _answer(arguments)
+    sweep = Launched.current
+    if sweep is None or not sweep.began:
+        return code
+    lines, complete = sweep.summary()
+    print("\n".join(lines))
+    return code if code == 130 else int(not complete)
+
+
+def _answer(arguments: list[str]) -> int:
+    """Let Hydra run the job or jobs; a mistake is told in one line."""
     try:
         _hydra_main()
-    except JobFailed as failure:
-        return _say(str(failure), 1)
     except UserError as error:
         return _say(str(error), 2)
     except KeyboardInterrupt:
@@ -62,30 +71,38 @@ def _hydra_main() -> None:
 
 
 def job(composed: Any) -> None:
-    """One job of a run or a multirun."""
+    """One job of a run or a multirun; only the first ends the program when it fails."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    multirun = HydraConfig.get().mode == RunMode.MULTIRUN
-    try:
+    from kd_experiments.choices import register_networks
+    from kd_experiments.config import Config, check
+
+    register_networks()  # a launcher may have started this job in a process of its own
+    hydra = HydraConfig.get()
+
+    def checked() -> Config:
         try:
             given = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
         except OmegaConfBaseException as error:
             raise UserError(str(error).splitlines()[0]) from error
-        from kd_experiments.config import check
-        from kd_experiments.run import run
-
         assert isinstance(given, dict)
-        run(check(given))  # type: ignore[arg-type]  # the keys of a YAML mapping are text
+        return check(given)  # type: ignore[arg-type]  # the keys of a YAML mapping are text
+
+    if hydra.mode == RunMode.MULTIRUN:
+        from kd_experiments.sweeping.job import do
+
+        print(f"\njob {hydra.job.num}: {' '.join(hydra.overrides.task)}", flush=True)
+        do(checked, hydra.runtime.choices.get("sweeps"), hydra.job.num, Path(hydra.runtime.output_dir))
+        return
+    from kd_experiments.run import run
+
+    try:
+        run(checked())
     except UserError as error:
-        if not multirun:
-            raise SystemExit(_say(str(error), 2)) from None
-        _say(str(error), 2)
-        raise JobFailed(f"a job failed ({error}); the others were run") from None
+        raise SystemExit(_say(str(error), 2)) from None
     except Exception:
         traceback.print_exc()
-        if not multirun:
-            raise SystemExit(1) from None
-        raise JobFailed("a job failed with the traceback above; the others were run") from None
+        raise SystemExit(1) from None

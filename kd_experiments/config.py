@@ -53,12 +53,19 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """`teacher.*`: which network, and either a checkpoint or a recipe to train it with."""
+    """`teacher.*`: which network, either a checkpoint or a recipe to train it with, and where its answers are kept.
+
+    `table` is where: `disk`, shared by all runs with this teacher; `memory` of the device, for one run; `off`, nowhere;
+    `auto`, on disk if it fits `table_budget` GiB, else nowhere. float16 halves it, and rounds the teacher's logits.
+    """
 
     network: str
     checkpoint: str | None
     seed: Seed
     snapshots: Annotated[int, Interval(at_least=0)]  # kept along the training, for selection=tracin
+    table: Literal["auto", "memory", "disk", "off"]
+    table_dtype: Literal["float32", "float16"]
+    table_budget: Positive
     recipe: Recipe
 
     def __post_init__(self) -> None:
@@ -87,7 +94,9 @@ class MethodConfig:
     label_weight: NonNegative
     label_rows: Literal["all", "right"]
     weight: NonNegative
+    warm_up_epochs: Annotated[int, Interval(at_least=0)]
     kd_weight: NonNegative
+    standardise: bool
     temperature: Positive
 
 
@@ -111,6 +120,7 @@ class Parts:
     weighting: Annotated[Weighting, WEIGHTINGS]
     temperature: Annotated[Temperature, TEMPERATURES]
     label_loss: Annotated[LabelLoss, LABEL_LOSSES]
+    plug_in: str  # which parts were put on top of the method's own; what it sets is in the signature, its name is not
     recipe: Recipe
     tracking: TrackingConfig
 
@@ -162,7 +172,9 @@ class Config(Parts):
         kept["dataset"] = self._data_matters()
         kept["recipe"] = _without(kept["recipe"], "name")
         kept["version"] = RESULTS_VERSION
-        kept["method"] = _without(self.given["method"], "name", "temperature")
+        # older runs do not know these keys
+        unsaid = [key for key in ("standardise", "warm_up_epochs") if not self.given["method"][key]]
+        kept["method"] = _without(self.given["method"], "name", "temperature", *unsaid)
         if self.uses_temperature:
             kept["temperature"] = self.given["temperature"]
         if self.source == "none":
@@ -170,6 +182,8 @@ class Config(Parts):
         kept |= {key: self.given[key] for key in ("revision", "selection", "weighting")}
         if self.source == "peer":
             return kept | {"peer": self.given["peer"]}
+        if self.teacher.table_dtype != "float32":
+            kept["table_dtype"] = self.teacher.table_dtype  # rounded answers are other answers
         return kept | {"teacher": self.teacher_matters()}
 
     def teacher_matters(self) -> dict[str, Any]:
@@ -210,6 +224,7 @@ def digest(content: Mapping[str, Any]) -> str:
 
 def check(given: Mapping[str, Any]) -> Config:
     """Check a composed, resolved configuration; raises `UserError` with one clear sentence."""
+    given = _without(given, "table")  # a sweep's file says how its table is laid out; nothing of a run
     known = [*parameters(Parts), "method"]
     for key in given:
         if key not in known:
@@ -280,6 +295,11 @@ def _check_together(config: Config) -> None:
     if config.source == "none" and config.method.kd_weight > 0:
         raise UserError(
             f"method.kd_weight={config.method.kd_weight:g}: method={method} has no teacher; choose one that distils"
+        )
+    if config.method.standardise and (config.source == "none" or not config.reads_logits):
+        raise UserError(
+            f"method.standardise=true: method={method} compares no predictions; choose a method that does, such as "
+            f"method=kd, or add a KD term to one that compares features with method.kd_weight=0.9"
         )
     if chosen["revision"] and not config.reads_logits:
         raise UserError(

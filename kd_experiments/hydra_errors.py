@@ -12,13 +12,16 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kd_experiments import catalogue
+from kd_experiments import catalogue, launcher_errors
 from kd_experiments.errors import did_you_mean, no_such_choice
 from kd_experiments.places import home
 
 
 def explain(error: BaseException, arguments: Sequence[str]) -> str | None:
     """What is wrong with the command line, or None when the error is not the user's."""
+    said = launcher_errors.explain(error)
+    if said is not None:
+        return said
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         return f"{error.filename or 'a file'}: {error.strerror}; give paths.results=FOLDER that you may write to"
     if not isinstance(error, HydraException | OmegaConfBaseException):
@@ -43,6 +46,8 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str | None:
 
 def _no_choice(found: re.Match[str], text: str, arguments: Sequence[str]) -> str:
     group, given = found.groups()
+    if group == "hydra/launcher" and given in launcher_errors.EXTRAS:
+        return launcher_errors.not_installed(given, arguments)
     first, _, folder = group.partition("/")  # experiment=cifar100/vgg13_vgg8
     known = catalogue.choices()
     for key in (first, f"+{first}"):

@@ -29,15 +29,19 @@ from kd_experiments.tracking.environment import environment
 from kd_experiments.tracking.progress import Display
 from kd_experiments.tracking.record import SCHEMA, RunFolder
 from kd_experiments.tracking.wandb_run import Tracker
-from kd_experiments.training import devices, files
+from kd_experiments.training import devices, files, parallel
 from kd_experiments.training.evaluation import metrics, noise_metrics, outputs
 from kd_experiments.training.loop import Learner, Training
 
 Record = dict[str, Any]
 
 
-def run(config: Config, display: Display | None = None) -> Record:
-    """Do one run, or return its record if it is done already; raises `UserError` for a mistake of the user."""
+def run(config: Config, display: Display | None = None, number: int = 0) -> Record:
+    """Do one run, or return its record if it is done already; raises `UserError` for a mistake of the user.
+
+    `number` counts the jobs of a sweep: where there are several GPUs they take turns.
+    """
+    parallel.start(config.device)
     display = display or Display()
     signature = config.signature()
     folder = RunFolder(config.results / "runs" / signature)
@@ -46,17 +50,18 @@ def run(config: Config, display: Display | None = None) -> Record:
         if record is not None and record["status"] == "complete" and not config.rerun:
             display.note(f"already done: {folder.record_file} (rerun=true repeats it)")
         else:
-            record = _do(config, signature, folder, display)
+            record = _do(config, signature, folder, display, number)
     for line in summary_lines(record, folder.record_file):
         display.note(line)
     return record
 
 
-def _do(config: Config, signature: str, folder: RunFolder, display: Display) -> Record:
+def _do(config: Config, signature: str, folder: RunFolder, display: Display, number: int) -> Record:
     """Train, measure and write everything down, whatever happens."""
+    parallel.wait()  # until every process has read the record
     if config.rerun:
         folder.forget()
-    device = devices.pick(config.device)
+    device = devices.pick(config.device, number)
     devices.make_deterministic(device, config.threads)
     record: Record = {
         "schema": SCHEMA,
@@ -93,7 +98,7 @@ def _do(config: Config, signature: str, folder: RunFolder, display: Display) -> 
             if record["status"] == "complete":  # otherwise the first error is the one to tell
                 raise
         finally:
-            tracker.finish(record["metrics"], failed=record["status"] != "complete")
+            tracker.finish(record)
     return record
 
 
@@ -201,6 +206,8 @@ def _make_objective(config: Config) -> Objective:
         label_rows=config.method.label_rows,
         weight=config.method.weight,
         kd_weight=config.method.kd_weight,
+        standardise=config.method.standardise,
+        warm_up_epochs=config.method.warm_up_epochs,
     )
 
 

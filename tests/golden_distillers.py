@@ -13,12 +13,13 @@ from torch import Tensor
 
 from kd_experiments.distillers.ab import ab
 from kd_experiments.distillers.at import AT
-from kd_experiments.distillers.base import Distiller, Lesson, Signal
+from kd_experiments.distillers.base import Distiller, Lesson, SecondView, Signal
 from kd_experiments.distillers.cc import cc
 from kd_experiments.distillers.dist import DIST
 from kd_experiments.distillers.dkd import DKD
 from kd_experiments.distillers.fsp import FSP
 from kd_experiments.distillers.ft import ft
+from kd_experiments.distillers.kd import KD, standardise
 from kd_experiments.distillers.nst import NST
 from kd_experiments.distillers.ofd import ofd
 from kd_experiments.distillers.pkt import PKT
@@ -27,7 +28,6 @@ from kd_experiments.distillers.reviewkd import hcl
 from kd_experiments.distillers.rkd import RKD
 from kd_experiments.distillers.rld import RLD
 from kd_experiments.distillers.sp import SP
-from kd_experiments.distillers.standardised_kd import StandardisedKD
 from kd_experiments.networks import Output
 from kd_experiments.supervision.progress import Progress
 from kd_experiments.supervision.revision import Temperature, wrong_rows
@@ -45,17 +45,19 @@ def lesson(
     epoch: int = 0,
     epochs: int = 240,
 ) -> Lesson:
-    """A batch whose samples all count 1/B, unless weights are given; nothing is revised."""
+    """A batch whose samples all count 1/B, unless weights are given; nothing is revised, and the second view is the first."""
     like = student.logits
     wrong = wrong_rows(source.logits, labels)
+    signal = Signal(source.logits, source.logits, wrong, torch.zeros_like(wrong), source)
     return Lesson(
         student=student,
-        signal=Signal(source.logits, source.logits, wrong, torch.zeros_like(wrong), source),
+        signal=signal,
         labels=labels,
         index=torch.arange(len(labels)),
         rows=Rows(torch.full((len(labels),), 1 / len(labels), dtype=like.dtype) if weight is None else weight),
         temperature=temperature,
         progress=Progress.at(epoch, epochs, like=like),
+        second=SecondView(student, signal, temperature),
     )
 
 
@@ -87,7 +89,7 @@ def feature_lesson(a: Arrays, stem: bool = True) -> Lesson:
 
 @known("dkd_")
 def _dkd(h: Mapping[str, Any], a: Arrays) -> Tensor:
-    return loss(DKD(h["alpha"], h["beta"], 0, False), logit_lesson(a, h["temperature"]))
+    return loss(DKD(h["alpha"], h["beta"], 0), logit_lesson(a, h["temperature"]))
 
 
 @known("dist_")
@@ -97,7 +99,8 @@ def _dist(h: Mapping[str, Any], a: Arrays) -> Tensor:
 
 @known("logit_standardisation_kd")
 def _standardised_kd(h: Mapping[str, Any], a: Arrays) -> Tensor:
-    return loss(StandardisedKD(), logit_lesson(a, h["temperature"]))
+    scaled = {**a, **{name: standardise(a[name]) for name in ("student_logits", "teacher_logits")}}
+    return loss(KD(), logit_lesson(scaled, h["temperature"]))
 
 
 @known("rld_")

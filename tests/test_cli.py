@@ -16,7 +16,7 @@ from tests.conftest import TINY, Cli, records
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["method=krd"], "method=krd: no such choice; did you mean kd? (choices: ab, at, btkd,"),
+        (["method=krd"], "method=krd: no such choice; did you mean kd? (choices: ab, at,"),
         (["dataset=digit"], "did you mean digits?"),
         (["label_noise=symetric"], "did you mean symmetric?"),
         (["teacher=renset20"], "did you mean resnet20?"),

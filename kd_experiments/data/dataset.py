@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kd_experiments.data.image_files import Images
+from kd_experiments.data.strong_views import rand_augment
 from kd_experiments.data.views import Views
 
 
@@ -106,6 +107,16 @@ class Data:
         assert view is not None
         for index in order.split(batch_size):
             yield index, self.show(index, view[index])
+
+    def strong(self, index: Tensor, images: Tensor, seed: int, epoch: int) -> Tensor:
+        """The training images `index` (B,) in a second, strong view, ready for a network, (B, C, H, W).
+
+        It has a crop and a flip of its own and then RandAugment, which depend on seed, epoch and index alone. `images`
+        is the first view.
+        """
+        assert self.views is not None and isinstance(self.train.images, Tensor)
+        shown = self.views.apply(self.train.images[index], self.views.draw_strong(seed, epoch, index))
+        return self.normalise(rand_augment(shown, index, seed, epoch))
 
     def still(self, split: Split, chunk: int) -> Iterator[Tensor]:
         """All images of a split, un-augmented, in order: batches of `chunk`, as `normalise` has them."""

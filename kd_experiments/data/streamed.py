@@ -21,6 +21,7 @@ from kd_experiments.data.dataset import Data, Split, pixel_counts, statistics_of
 from kd_experiments.data.decode import BrokenImage, centre, open_rgb, pixels
 from kd_experiments.data.image_files import ImageFiles, broken
 from kd_experiments.data.random_crops import RandomCrops
+from kd_experiments.data.strong_views import rand_augment
 from kd_experiments.errors import UserError
 from kd_experiments.randomness import derive, ranking
 
@@ -65,6 +66,12 @@ class StreamedData(Data):
         ) as found:
             for index, images in zip(order.split(batch_size), found, strict=True):
                 yield index, self.normalise(images)
+
+    def strong(self, index: Tensor, images: Tensor, seed: int, epoch: int) -> Tensor:
+        """RandAugment of the first view: a crop of its own would decode every file twice."""
+        scale, shift = 255 * self.std[:, None, None], 255 * self.mean[:, None, None]
+        shown = (images * scale + shift).round_().clamp_(0, 255).to(torch.uint8)
+        return self.normalise(rand_augment(shown, index, seed, epoch))
 
     def still(self, split: Split, chunk: int) -> Iterator[Tensor]:
         assert isinstance(split.images, ImageFiles)

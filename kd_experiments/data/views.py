@@ -42,6 +42,10 @@ class Views:
         counters = torch.arange(samples, device=device)
         return integers(derive(seed, "views", epoch), counters, self.count)
 
+    def draw_strong(self, seed: int, epoch: int, index: Tensor) -> Tensor:
+        """View ids of the samples `index` (B,) in their second, strong view, (B,) int64: an independent draw."""
+        return integers(derive(seed, "strong views", epoch), index, self.count)
+
     def parts(self, view: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(top, left, flipped) of each view id: offsets into the padded image, and a bool."""
         top = torch.div(view, self.offsets, rounding_mode="floor") % self.offsets

@@ -25,6 +25,15 @@ class Signal:
 
 
 @dataclass(frozen=True)
+class SecondView:
+    """The same samples in a second, strong view: what the student says, what the source says, and how sharp it is."""
+
+    student: Output
+    signal: Signal
+    temperature: float | Tensor  # a number or (B,)
+
+
+@dataclass(frozen=True)
 class Lesson:
     """One batch as a distiller sees it."""
 
@@ -35,6 +44,7 @@ class Lesson:
     rows: Rows
     temperature: float | Tensor  # a number or (B,)
     progress: Progress
+    second: SecondView | None = None  # when the distiller needs it
 
 
 class Distiller(nn.Module):
@@ -45,6 +55,7 @@ class Distiller(nn.Module):
 
     needs_source: ClassVar[bool] = True  # is there a teacher or a peer at all?
     needs_features: ClassVar[bool] = False  # the source's features, hence a live source
+    needs_second_view: ClassVar[bool] = False  # every sample in a strong view too
     uses_temperature: ClassVar[bool] = False
     initialisation_epochs: int = 0  # epochs at the start whose only loss is `initialise`
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from kd_experiments.distillers.base import DISTILLERS, Lesson, LogitDistiller
 from kd_experiments.distillers.kd import kd
-from kd_experiments.distillers.standardised_kd import standardise
-from kd_experiments.distillers.warm_up import warm_up
-from kd_experiments.schema import Interval, NonNegative
+from kd_experiments.schema import NonNegative
 from kd_experiments.supervision.revision import Temperature, column
 
 LEFT_OUT = -1e30  # a logit so low that its class has probability exactly 0, and yet finite: 0 * (-inf) would be NaN
@@ -49,27 +47,16 @@ def dkd(
 
 @DISTILLERS.register("dkd")
 class DKD(LogitDistiller):
-    """Target and non-target classes apart; `standardise` compares z-scores of the logits (Sun et al. 2024)."""
+    """Target and non-target classes apart."""
 
     term: ClassVar[str] = "dkd"
     uses_temperature: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        alpha: NonNegative,
-        beta: NonNegative,
-        warm_up_epochs: Annotated[int, Interval(at_least=0)],
-        standardise: bool,
-    ) -> None:
+    def __init__(self, alpha: NonNegative, beta: NonNegative) -> None:
         super().__init__()
         self.alpha = alpha
         self.beta = beta
-        self.warm_up_epochs = warm_up_epochs
-        self.standardise = standardise
 
     def per_sample(self, lesson: Lesson) -> Tensor:
         student, teacher = lesson.student.logits, lesson.signal.logits
-        if self.standardise:
-            student, teacher = standardise(student), standardise(teacher)
-        losses = dkd(student, teacher, lesson.labels, self.alpha, self.beta, lesson.temperature)
-        return warm_up(lesson.progress, self.warm_up_epochs) * losses
+        return dkd(student, teacher, lesson.labels, self.alpha, self.beta, lesson.temperature)

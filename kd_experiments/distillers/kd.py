@@ -19,6 +19,15 @@ def kd(student: Tensor, teacher: Tensor, temperature: Temperature) -> Tensor:
     return temperature**2 * (log_p.exp() * (log_p - log_q)).sum(1)
 
 
+def standardise(logits: Tensor) -> Tensor:
+    """(z - mean) / (std + 1e-7) over the classes, std unbiased, (B, C) -> (B, C).
+
+    Sun et al., "Logit standardization in knowledge distillation", CVPR 2024: the student is free to choose the range
+    and the variance of its logits. `method.standardise` applies it to any method that compares logits.
+    """
+    return (logits - logits.mean(1, keepdim=True)) / (logits.std(1, keepdim=True) + 1e-7)
+
+
 @DISTILLERS.register("kd")
 class KD(LogitDistiller):
     """Match the source's softened distribution; with per-sample temperatures each sample has its own T^2."""

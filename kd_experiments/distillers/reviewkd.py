@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
 from kd_experiments.distillers.features import deepest, per_sample_mean, pool_to, source_of
-from kd_experiments.distillers.warm_up import warm_up
 from kd_experiments.networks import Output
-from kd_experiments.schema import Count, Interval
+from kd_experiments.schema import Count
 
 
 def hcl(student: Tensor, teacher: Tensor) -> Tensor:
@@ -68,10 +67,9 @@ class ReviewKD(Distiller):
 
     needs_features: ClassVar[bool] = True
 
-    def __init__(self, widest: Count, warm_up_epochs: Annotated[int, Interval(at_least=0)]) -> None:
+    def __init__(self, widest: Count) -> None:
         super().__init__()
         self.widest = widest
-        self.warm_up_epochs = warm_up_epochs
 
     def prepare(self, student: Output, source: Output) -> None:
         pairs = levels(student, source)
@@ -89,5 +87,4 @@ class ReviewKD(Distiller):
             student, teacher = pairs[level]
             reviewed, deeper = self.fusions[level](student, deeper, teacher.shape[2:])
             losses.append(hcl(reviewed, teacher))
-        warmth = warm_up(lesson.progress, self.warm_up_epochs)
-        return {"review": warmth * lesson.rows.mean(torch.stack(losses).sum(0))}
+        return {"review": lesson.rows.mean(torch.stack(losses).sum(0))}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from kd_experiments.distillers.base import DISTILLERS, Lesson, LogitDistiller
 from kd_experiments.distillers.dkd import LEFT_OUT, class_mask, divergence, one_against_rest
 from kd_experiments.distillers.kd import kd
-from kd_experiments.distillers.warm_up import warm_up
-from kd_experiments.schema import Interval, NonNegative, Positive
+from kd_experiments.schema import NonNegative, Positive
 from kd_experiments.supervision.revision import Temperature
 
 
@@ -33,21 +32,14 @@ class RLD(LogitDistiller):
     term: ClassVar[str] = "rld"
     uses_temperature: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        alpha: NonNegative,
-        beta: NonNegative,
-        alpha_temperature: Positive,
-        warm_up_epochs: Annotated[int, Interval(at_least=0)],
-    ) -> None:
+    def __init__(self, alpha: NonNegative, beta: NonNegative, alpha_temperature: Positive) -> None:
         super().__init__()
         self.alpha = alpha
         self.beta = beta
         self.alpha_temperature = alpha_temperature
-        self.warm_up_epochs = warm_up_epochs
 
     def per_sample(self, lesson: Lesson) -> Tensor:
         student, teacher, labels = lesson.student.logits, lesson.signal.logits, lesson.labels
         confidence = sample_confidence(student, teacher, labels, self.alpha_temperature)
         relation = masked_correlation(student, teacher, labels, lesson.temperature)
-        return warm_up(lesson.progress, self.warm_up_epochs) * (self.alpha * confidence + self.beta * relation)
+        return self.alpha * confidence + self.beta * relation

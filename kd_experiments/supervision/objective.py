@@ -8,8 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import Distiller, Lesson, Signal
-from kd_experiments.distillers.kd import kd
+from kd_experiments.distillers.base import Distiller, Lesson, SecondView, Signal
+from kd_experiments.distillers.kd import kd, standardise
+from kd_experiments.distillers.warm_up import warm_up
 from kd_experiments.networks import Output
 from kd_experiments.supervision.label_loss import LabelLoss
 from kd_experiments.supervision.progress import Progress
@@ -20,13 +21,23 @@ from kd_experiments.supervision.weighting import Confident, RightThenWrong, Rows
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch of the training set; `selected` is 1 for samples the source may teach, else 0."""
+    """A batch of the training set; `selected` is 1 for samples the source may teach, else 0.
+
+    Of several processes that train one network each holds its own b of the B images; a single one holds all.
+    """
 
     index: Tensor  # (B,) int64
-    images: Tensor  # (B, C, H, W) float32, in this epoch's view
+    images: Tensor  # (b, C, H, W) float32, in this epoch's view
     labels: Tensor  # (B,) as given
     true_labels: Tensor  # (B,) before label noise
     selected: Tensor  # (B,) float32
+    strong_images: Tensor | None = None  # (b, C, H, W) float32, the same samples in a second, strong view
+    own_index: Tensor | None = None  # (b,) int64, the samples of `images`; None where one process holds all
+
+    @property
+    def shown(self) -> Tensor:
+        """The samples of `images`, (b,) int64."""
+        return self.index if self.own_index is None else self.own_index
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,10 @@ class Objective(nn.Module):
     """Label loss plus distillation, with revision, weighting and temperature as parts.
 
     A sample that the source may not teach is supervised by its label with weight 1, whatever `label_weight` is, so
-    that selecting nobody is plain supervised training [ours].
+    that selecting nobody is plain supervised training [ours]. A taught sample with a second view has its label loss on
+    both, each with `label_weight`. Where a KD term is added to a feature method, the weighting is the KD term's alone,
+    as in BTKD's plug-in form [paper], and every selected sample counts alike in the feature term. `standardise` compares
+    z-scores of the logits; temperatures are drawn from the logits themselves [ours].
     """
 
     def __init__(
@@ -60,6 +74,8 @@ class Objective(nn.Module):
         label_rows: Literal["all", "right"],
         weight: float,
         kd_weight: float = 0.0,
+        standardise: bool = False,
+        warm_up_epochs: int = 0,
     ) -> None:
         super().__init__()
         self.label_loss = label_loss
@@ -71,6 +87,8 @@ class Objective(nn.Module):
         self.label_rows = label_rows
         self.weight = weight
         self.kd_weight = kd_weight
+        self.standardise = standardise
+        self.warm_up_epochs = warm_up_epochs
 
     def forward(
         self,
@@ -79,36 +97,50 @@ class Objective(nn.Module):
         source: Output | None,
         progress: Progress,
         initialising: bool = False,
+        second: tuple[Output, Output] | None = None,
     ) -> Judgement:
         """Judge the student's output; `source` carries no gradient back to a teacher or a peer.
 
-        While `initialising`, the distiller's initialisation takes the place of every other term.
+        While `initialising`, the distiller's initialisation takes the place of every other term. `second` is what
+        student and source say about the strong view; which samples are taught is decided on the first one [ours].
         """
         label_losses = self.label_loss(student.logits, batch.labels, progress)
         if source is None:
             return self._without_source(batch, student, label_losses, progress)
-        raw = source.logits.detach()
-        wrong = wrong_rows(raw, batch.labels)
-        revised_logits, temperature = self._revise(student.logits.detach(), raw, batch.labels)
-        revised = wrong & (not isinstance(self.revision, NoRevision))
+        compared, signal, temperature = self._compare(student, source, batch.labels)
+        raw, wrong = signal.raw_logits, signal.wrong
         rows = Rows(self.weighting(raw, wrong, batch.selected, progress))
+        everyone = Rows(batch.selected / len(batch.selected))
         lesson = Lesson(
-            student=student,
-            signal=Signal(revised_logits, raw, wrong, revised, source),
+            student=compared,
+            signal=signal,
             labels=batch.labels,
             index=batch.index,
-            rows=rows,
+            rows=everyone if self.distiller.needs_features and self.kd_weight > 0 else rows,
             temperature=temperature,
             progress=progress,
+            second=None if second is None else SecondView(*self._compare(*second, batch.labels)),
         )
         if initialising:
             return Judgement(self.distiller.initialise(lesson), {})
-        terms = {"label": self._label_term(label_losses, wrong, batch.selected)}
-        terms |= {name: self.weight * term for name, term in self.distiller(lesson).items()}
+        strong_losses = None if second is None else self.label_loss(second[0].logits, batch.labels, progress)
+        terms = {"label": self._label_term(label_losses, strong_losses, wrong, batch.selected)}
+        weight = self.weight * warm_up(progress, self.warm_up_epochs)
+        terms |= {name: weight * term for name, term in self.distiller(lesson).items()}
         if self.kd_weight > 0:
-            losses = kd(student.logits, revised_logits, temperature)
+            losses = kd(compared.logits, signal.logits, temperature)
             terms["added_kd"] = self.kd_weight * rows.mean(losses)
         return Judgement(terms, self._facts(batch, raw, wrong, rows, temperature, progress))
+
+    def _compare(self, student: Output, source: Output, labels: Tensor) -> tuple[Output, Signal, float | Tensor]:
+        """What is compared with what in one view, and how sharply."""
+        raw = source.logits.detach()
+        wrong = wrong_rows(raw, labels)
+        logits, temperature = self._revise(student.logits.detach(), raw, labels)
+        if self.standardise:
+            student, logits = student._replace(logits=standardise(student.logits)), standardise(logits)
+        revised = wrong & (not isinstance(self.revision, NoRevision))
+        return student, Signal(logits, raw, wrong, revised, source), temperature
 
     def _without_source(self, batch: Batch, student: Output, label_losses: Tensor, progress: Progress) -> Judgement:
         """The label loss, and what a distiller says that needs no network to learn from (a virtual teacher)."""
@@ -134,12 +166,14 @@ class Objective(nn.Module):
         revised = self.revision(raw, labels)
         return revised, self.temperature(student, revised)
 
-    def _label_term(self, losses: Tensor, wrong: Tensor, selected: Tensor) -> Tensor:
-        weight = 1 + (self.label_weight - 1) * selected
+    def _label_term(self, losses: Tensor, strong_losses: Tensor | None, wrong: Tensor, selected: Tensor) -> Tensor:
+        losses = (1 + (self.label_weight - 1) * selected) * losses
+        if strong_losses is not None:
+            losses = losses + self.label_weight * selected * strong_losses
         if self.label_rows == "all":
-            return (weight * losses).mean()
+            return losses.mean()
         kept = 1 - selected * wrong  # a wrong row the source teaches gets no label term
-        return (weight * kept * losses).sum() / kept.sum().clamp_min(1)
+        return (kept * losses).sum() / kept.sum().clamp_min(1)
 
     def _facts(
         self,

@@ -1,4 +1,4 @@
-"""`python -m kd_experiments.teachers export ...`: a trained network as a public checkpoint."""
+"""`python -m kd_experiments.teachers export|fill ...`: a network as a public file; a view table filled in advance."""
 
 from __future__ import annotations
 
@@ -7,35 +7,56 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kd_experiments.errors import UserError, did_you_mean
+from kd_experiments.hydra_errors import explain
 from kd_experiments.reporting.arguments import parse
-from kd_experiments.teachers.export import USAGE, export
+from kd_experiments.teachers import export, fill
+
+COMMANDS = ("export", "fill")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code: 0, or 2 for a mistake of the user."""
+    """The exit code: 0, 2 for a mistake of the user, or 130 if interrupted."""
+    command = next((argument for argument in arguments if "=" not in argument), "")
+    given = [argument for argument in arguments if argument != command]
     if {"-h", "--help"} & set(arguments):
-        print(USAGE)
+        usages = {"export": export.USAGE, "fill": fill.USAGE}
+        print("\n".join([usages[command]] if command in usages else usages.values()))
         return 0
     try:
-        for line in run(arguments):
-            print(line)
+        run(command, given)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _say(f"error: {error}", 2)
+    except KeyboardInterrupt:
+        return _say("interrupted; the same command goes on where it stopped", 130)
+    except Exception as error:
+        sentence = explain(error, given)
+        if sentence is None:
+            raise
+        return _say(f"error: {sentence}", 2)
     return 0
 
 
-def run(arguments: Sequence[str]) -> list[str]:
-    """Do what the arguments say and return the lines to show."""
-    command, *named = [argument for argument in arguments if "=" not in argument] or [""]
-    if command != "export":
-        raise UserError(f"{command or 'no command'}: give the command export{did_you_mean(command, ['export'])}")
-    values = parse([argument for argument in arguments if "=" in argument], {"out": "", "paths.results": "results"})
+def run(command: str, given: Sequence[str]) -> None:
+    """Do what the arguments say."""
+    if command not in COMMANDS:
+        near = did_you_mean(command, COMMANDS)
+        raise UserError(f"{command or 'no command'}: give the command export or fill{near}")
+    if command == "fill":
+        fill.fill(given)
+        return
+    named = [argument for argument in given if "=" not in argument]
+    values = parse([argument for argument in given if "=" in argument], {"out": "", "paths.results": "results"})
     if len(named) != 1:
         raise UserError(f"export: give one signature or folder, not {len(named)} (--help shows how)")
     if not values["out"]:
         raise UserError("export: give out=FILE, the file to write")
-    return export(named[0], Path(values["out"]), Path(values["paths.results"]))
+    for line in export.export(named[0], Path(values["out"]), Path(values["paths.results"])):
+        print(line)
+
+
+def _say(sentence: str, code: int) -> int:
+    print(sentence, file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

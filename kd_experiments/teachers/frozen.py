@@ -19,7 +19,8 @@ CHUNK = 500
 class TabulatedTeacher:
     """Answers from a view table; before each epoch the teacher labels, in large batches, the views it has not seen.
 
-    The network is asked for only when a row is missing.
+    The network is asked for only when a row is missing. Several processes may do this with one table: each computes
+    chunks that no other is computing, and finds the rest done.
     """
 
     def __init__(self, network: Callable[[], Network], table: ViewTable, data: Data) -> None:
@@ -29,18 +30,40 @@ class TabulatedTeacher:
         self._epoch_logits: Tensor | None = None
 
     def begin_epoch(self, views: Tensor) -> None:
-        for samples in self._table.missing(views).split(CHUNK):
-            if not len(samples):  # nothing is missing
-                continue
-            index = samples.to(self._data.device)
-            logits = chunk_logits(self._network(), self._data, index, views[index])
-            self._table.fill(samples, views[index], logits)
-        self._epoch_logits = self._table.read(views).to(self._data.device)
+        self._epoch_logits = self.answers(views)
+
+    def answers(self, views: Tensor) -> Tensor:
+        """What the teacher says about every training image in its view (N,), (N, C); asks it what is not known yet."""
+        logits, missing = self._table.get(torch.arange(len(views)), views)
+        waiting = [samples for samples in missing.split(CHUNK) if len(samples)]
+        for wait in (False, True):  # first what nobody is working on
+            left = []
+            for samples in waiting:
+                with self._table.claim(samples, wait) as mine:
+                    if mine:
+                        self._answer(samples, views, logits)
+                    else:
+                        left.append(samples)
+            waiting = left
+        return logits
+
+    def _answer(self, samples: Tensor, views: Tensor, logits: Tensor) -> None:
+        """Put the answers about at most `CHUNK` samples into `logits`; another process may have given some by now."""
+        index = samples.to(logits.device)
+        logits[index], missing = self._table.get(samples, views[index])
+        if len(missing):
+            asked = samples[missing]
+            place = asked.to(logits.device)
+            said = chunk_logits(self._network(), self._data, place, views[place])
+            logits[place] = self._table.put(asked, views[place], said)
 
     def says(self, batch: Batch) -> Output:
         assert self._epoch_logits is not None, "begin_epoch comes first"
-        logits = self._epoch_logits[batch.index]
+        logits = self._epoch_logits[batch.shown]
         return Output(logits, (), (), logits)  # whoever needs more asks a LiveTeacher
+
+    def says_of(self, images: Tensor) -> Output:
+        return _everything(self._network(), images, self._data.device)
 
 
 class LiveTeacher:
@@ -54,14 +77,22 @@ class LiveTeacher:
         pass
 
     def says(self, batch: Batch) -> Output:
-        with torch.no_grad(), autocast(self._data.device):
-            output = self._network(batch.images)
-        return Output(
-            output.logits.float(),
-            tuple(maps.float() for maps in output.features),
-            tuple(maps.float() for maps in output.preactivations),
-            output.embedding.float(),
-        )
+        return self.says_of(batch.images)
+
+    def says_of(self, images: Tensor) -> Output:
+        return _everything(self._network, images, self._data.device)
+
+
+def _everything(network: Network, images: Tensor, device: torch.device) -> Output:
+    """Everything the teacher says about images (B, C, H, W), in float32."""
+    with torch.no_grad(), autocast(device):
+        output = network(images)
+    return Output(
+        output.logits.float(),
+        tuple(maps.float() for maps in output.features),
+        tuple(maps.float() for maps in output.preactivations),
+        output.embedding.float(),
+    )
 
 
 def chunk_logits(network: Network, data: Data, index: Tensor, views: Tensor) -> Tensor:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import shutil
 import time
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,15 +38,14 @@ from kd_experiments.teachers.checkpoint_file import (
     stated_accuracy,
 )
 from kd_experiments.teachers.frozen import LiveTeacher, TabulatedTeacher
-from kd_experiments.teachers.view_table import ViewTable
+from kd_experiments.teachers.view_table import DiskTable, MemoryTable, NoTable, TableKind, ViewTable
 from kd_experiments.tracking.environment import environment
 from kd_experiments.tracking.progress import Display
-from kd_experiments.training import files
+from kd_experiments.training import files, parallel
 from kd_experiments.training.evaluation import metrics, outputs
 from kd_experiments.training.loop import Learner, Source, Training
 
 SCHEMA = 1
-LARGEST_TABLE = 16 * 2**30  # bytes on disk; beyond it the teacher runs live
 
 
 class Teacher:
@@ -52,9 +55,10 @@ class Teacher:
         self.config = config
         self.data = data
         self.folder = folder
+        self.display = display
         self.signature = folder.name
         with _lock(folder):
-            if not _complete(folder):
+            if not parallel.agreed(_complete(folder)):
                 if config.teacher.checkpoint is None:
                     _train(config, data, folder, display)
                 _measure(config, data, folder)
@@ -75,25 +79,77 @@ class Teacher:
         return {name: torch.from_numpy(kept[name]).to(self.data.device) for name in ("val", "test", "train_wrong")}
 
     def source(self, needs_features: bool) -> Source:
-        """The teacher as a source of supervision: from its view table, unless features are needed or views have no
+        """The teacher as a source of supervision: through its view table, unless features are needed or views have no
         number.
         """
-        data, views = self.data, self.data.views
-        if needs_features or views is None or len(data.train) * views.count * data.classes * 4 > LARGEST_TABLE:
-            return LiveTeacher(self.network, data)
-        name = f"views-pad{views.padding}-{'flip' if views.flip else 'noflip'}.f32"
-        with _lock(self.folder):  # so that two processes do not create one table at the same time
-            table = ViewTable(self.folder / name, len(data.train), views.count, data.classes)
-        return TabulatedTeacher(lambda: self.network, table, data)
+        if needs_features or self.data.views is None:
+            return LiveTeacher(self.network, self.data)
+        return self.tabulated()
+
+    def tabulated(self, keep: bool = False) -> TabulatedTeacher:
+        """The teacher behind its view table; with `keep`, `auto` must find a place on disk."""
+        return TabulatedTeacher(lambda: self.network, self._table(keep), self.data)
+
+    def _table(self, keep: bool) -> ViewTable:
+        """A table where `teacher.table` wants it; `UserError` if it is too large for an explicit wish."""
+        wish, data = self.config.teacher, self.data
+        place = "disk" if keep and wish.table == "auto" else wish.table
+        kind = self._table_kind()
+        if place == "off":
+            return NoTable(kind, data.device)
+        gibibytes = kind.size / 2**30
+        if gibibytes > wish.table_budget:
+            smaller = "" if wish.table_dtype == "float16" else ", teacher.table_dtype=float16"
+            too_large = (
+                f"the table of what the teacher says about {kind.rows:,} views takes {gibibytes:.1f} GiB, over "
+                f"teacher.table_budget={wish.table_budget:g}"
+            )
+            if place != "auto":
+                raise UserError(
+                    f"teacher.table={place}: {too_large}; give teacher.table_budget={math.ceil(gibibytes)}"
+                    f"{smaller}, or teacher.table=off"
+                )
+            self.display.note(f"{too_large}: the teacher labels every epoch anew (a larger budget{smaller} helps)")
+            return NoTable(kind, data.device)
+        path = self.folder / f"views-{kind.view_names}.{kind.dtype}"
+        if place == "memory":
+            start = DiskTable(path, kind, data.device) if path.exists() else None
+            with _enough_memory(gibibytes):
+                return MemoryTable(kind, data.device, start)
+        free = shutil.disk_usage(self.folder).free / 2**30
+        if not path.exists() and free < gibibytes:
+            too_large = f"the teacher's view table takes {gibibytes:.1f} GiB, and {self.folder} has {free:.1f} GiB left"
+            if place == "disk":
+                raise UserError(f"teacher.table=disk: {too_large}; free some space, or give teacher.table=off")
+            self.display.note(f"{too_large}: the teacher labels every epoch anew")
+            return NoTable(kind, data.device)
+        # Two processes must not create one table at the same time.
+        with _lock(self.folder), parallel.main_first():
+            return DiskTable(path, kind, data.device)
+
+    def _table_kind(self) -> TableKind:
+        data = self.data
+        assert data.views is not None
+        weights = {name: self.facts[name] for name in ("signature", "train_nll", "val_nll", "test_nll")}
+        return TableKind(
+            teacher=digest(weights),
+            samples=len(data.train),
+            views=data.views.count,
+            view_names=f"pad{data.views.padding}-{'flip' if data.views.flip else 'noflip'}",
+            classes=data.classes,
+            dtype=self.config.teacher.table_dtype,
+        )
 
     def selection_scores(self) -> Tensor:
         """Scores of the run's selection strategy, (N,) float64; kept in the teacher's folder."""
         selection = self.config.selection
         path = self.folder / f"scores-{digest({'strategy': scoring_key(selection)})}.npz"
         with _lock(self.folder):
-            if path.exists():
+            if parallel.agreed(path.exists()):
                 return torch.from_numpy(np.load(path)["scores"])
             scores = selection.scores(self._evidence()).cpu()
+            if not parallel.is_main():
+                return scores
             with files.told_plainly(path):
                 temporary = path.with_suffix(".part.npz")
                 np.savez(temporary, scores=scores.numpy(), strategy=scoring_key(selection))
@@ -107,6 +163,19 @@ class Teacher:
             return load_snapshots(self.config, data, self.folder)
 
         return TeacherFacts(outputs(self.network, data, data.train), outputs(self.network, data, data.val), snapshots)
+
+
+@contextlib.contextmanager
+def _enough_memory(gibibytes: float) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise UserError(
+            f"teacher.table=memory: the view table takes {gibibytes:.1f} GiB, more than there is; give "
+            f"teacher.table=disk or teacher.table_dtype=float16"
+        ) from error
 
 
 def _for_scoring(evidence: Evidence) -> Evidence:
@@ -216,6 +285,7 @@ def _train(config: Config, data: Data, folder: Path, display: Display) -> None:
 
 def _measure(config: Config, data: Data, folder: Path) -> None:
     """Measure a new teacher once on train, val and test, and write its record."""
+    parallel.wait()  # the main process has written the weights
     network = load_network(config, data, folder)
     said = {split: outputs(network, data, getattr(data, split)) for split in ("train", "val", "test")}
     wrong = wrong_rows(said["train"].logits, data.train.labels)
@@ -238,20 +308,29 @@ def _measure(config: Config, data: Data, folder: Path) -> None:
     facts["train_seconds"] = json.loads(history.read_text())["seconds"] if history.exists() else None
     facts["environment"] = environment(data.device)
     facts["config"] = config.teacher_matters()
-    with files.told_plainly(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / ".outputs.part.npz"
-        logits = {split: said[split].logits.cpu().numpy() for split in ("val", "test")}
-        np.savez(temporary, train_wrong=wrong.cpu().numpy(), **logits)  # type: ignore[arg-type]
-        temporary.replace(folder / "outputs.npz")
-    files.write_json(folder / "record.json", facts)
+    with files.told_plainly(folder), parallel.main_first():
+        if parallel.is_main():
+            temporary = folder / ".outputs.part.npz"
+            logits = {split: said[split].logits.cpu().numpy() for split in ("val", "test")}
+            np.savez(temporary, train_wrong=wrong.cpu().numpy(), **logits)  # type: ignore[arg-type]
+            temporary.replace(folder / "outputs.npz")
+            files.write_json(folder / "record.json", facts)
 
 
 def _complete(folder: Path) -> bool:
     return (folder / "record.json").exists() and (folder / "outputs.npz").exists()
 
 
-def _lock(folder: Path) -> FileLock:
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """One run at a time; of the processes of one run the main one holds the lock for all."""
+    if not parallel.is_main():
+        parallel.wait()
+        yield
+        return
     with files.told_plainly(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / ".lock")
+        lock = FileLock(folder / ".lock").acquire()
+    with lock:
+        parallel.wait()
+        yield

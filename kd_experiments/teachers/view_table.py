@@ -1,13 +1,21 @@
 """What a teacher said about every view of every training image: a table [sample, view] -> logits.
 
-Views are finite and their ids do not depend on method, seed order or resume point, so an answer once given serves every
-later epoch, run, seed, method and student with that teacher. Rows are float32 and lie memory-mapped in the teacher's
-folder; several processes may fill the table at once, because whoever computes a row computes the same row.
+Views are finite and their ids do not depend on method, seed, order or resume point, so an answer once given serves
+every later epoch, run, seed, method and student with that teacher. A table lies on disk, memory-mapped and shared by
+every process that asks this teacher; or in the memory of the device; or nowhere, and every epoch's answers are computed
+anew.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
+import mmap
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -15,47 +23,212 @@ from torch import Tensor
 
 from kd_experiments.training.files import told_plainly
 
+try:
+    import fcntl
+except ImportError:  # Windows: rows are never wrong, but two processes may compute the same one
+    fcntl = None  # type: ignore[assignment]
 
-class ViewTable:
-    """`samples` x `views` rows of `classes` float32 logits at `path`, with one byte a row that says it is filled."""
+Format = Literal["float32", "float16"]
 
-    def __init__(self, path: Path, samples: int, views: int, classes: int) -> None:
-        self.views = views
-        rows = samples * views
+_FORMAT_VERSION = 2
+_HEADER = 4096  # bytes, so that the rest begins on a page
+_PIECE = 4 << 20  # bytes of rows touched between two releases of the mapping
+
+
+@dataclass(frozen=True)
+class TableKind:
+    """What makes two tables the same: whose answers, about which views of which images, in which number format."""
+
+    teacher: str  # identity of the weights
+    samples: int
+    views: int  # how many each image has
+    view_names: str  # which views the numbers mean
+    classes: int
+    dtype: Format
+
+    @property
+    def rows(self) -> int:
+        return self.samples * self.views
+
+    @property
+    def row_bytes(self) -> int:
+        return self.classes * np.dtype(self.dtype).itemsize
+
+    @property
+    def size(self) -> int:
+        """Bytes of the rows and their check sums."""
+        return self.rows * (self.row_bytes + 4)
+
+
+class ViewTable(Protocol):
+    """Where answers are kept. `samples` (n,) int64 and `views` (n,) int64 name rows; rows are (n, C) float32."""
+
+    def get(self, samples: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows on the table's device, and the places 0..n-1 of those that are not known yet, int64 on the CPU."""
+
+    def put(self, samples: Tensor, views: Tensor, logits: Tensor) -> Tensor:
+        """Keep rows; returns them as `get` would."""
+
+    def claim(self, samples: Tensor, wait: bool) -> AbstractContextManager[bool]:
+        """Hold the rows of these samples against other processes; False if another holds some and `wait` is not."""
+
+
+class NoTable:
+    """Keeps nothing."""
+
+    def __init__(self, kind: TableKind, device: torch.device) -> None:
+        self._classes = kind.classes
+        self._device = device
+
+    def get(self, samples: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.zeros(len(samples), self._classes, device=self._device), torch.arange(len(samples))
+
+    def put(self, samples: Tensor, views: Tensor, logits: Tensor) -> Tensor:
+        return logits
+
+    def claim(self, samples: Tensor, wait: bool) -> AbstractContextManager[bool]:
+        return contextlib.nullcontext(True)
+
+
+class MemoryTable:
+    """Rows in the memory of `device`, for one process; starts from what a table on disk knows, if there is one."""
+
+    def __init__(self, kind: TableKind, device: torch.device, start: DiskTable | None = None) -> None:
+        self._views = kind.views
+        self._device = device
+        self._rows = torch.zeros(kind.rows, kind.classes, dtype=getattr(torch, kind.dtype), device=device)
+        self._known = torch.zeros(kind.rows, dtype=torch.bool, device=device)
+        if start is not None:
+            for first, rows, known in start.everything():
+                self._rows[first : first + len(rows)] = rows.to(device)
+                self._known[first : first + len(rows)] = known.to(device)
+
+    def get(self, samples: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
+        place = self._place(samples, views)
+        return self._rows[place].float(), torch.nonzero(~self._known[place]).flatten().cpu()
+
+    def put(self, samples: Tensor, views: Tensor, logits: Tensor) -> Tensor:
+        place = self._place(samples, views)
+        rows = logits.to(self._device, self._rows.dtype)
+        self._rows[place] = rows
+        self._known[place] = True
+        return rows.float()
+
+    def claim(self, samples: Tensor, wait: bool) -> AbstractContextManager[bool]:
+        return contextlib.nullcontext(True)
+
+    def _place(self, samples: Tensor, views: Tensor) -> Tensor:
+        return samples.to(self._device) * self._views + views.to(self._device)
+
+
+class DiskTable:
+    """Rows in a memory-mapped file: a header that says what it is, a check sum a row, the rows.
+
+    A row counts as known only if its check sum is right. So a row that was torn by a crash, lost by a full disk or a
+    network file system, or brought from elsewhere is computed again, never believed.
+    """
+
+    def __init__(self, path: Path, kind: TableKind, device: torch.device) -> None:
+        self.path = path
+        self.kind = kind
+        self._device = device
+        header = json.dumps({"format": _FORMAT_VERSION, **asdict(kind)}, sort_keys=True).encode().ljust(_HEADER)
+        size = _HEADER + kind.size
         with told_plainly(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            seen_path = path.with_suffix(".seen")
-            if _size(path) != rows * classes * 4 or _size(seen_path) != rows:
-                seen_path.unlink(missing_ok=True)  # truncated, or of another shape: not trusted
-                path.unlink(missing_ok=True)
-                _allocate(path, rows * classes * 4)
-                _allocate(seen_path, rows)
-            self.logits = np.memmap(path, np.float32, "r+", shape=(rows, classes))
-            self.seen = np.memmap(seen_path, np.uint8, "r+", shape=(rows,))
+            if not _is(path, header, size):
+                _create(path, header, size)
+            with open(path, "r+b") as file:
+                self._map = mmap.mmap(file.fileno(), size)
+            self._lock_file = open(path.with_suffix(".lock"), "ab")  # noqa: SIM115  # held as long as the table
+        self._sums = np.frombuffer(self._map, np.uint32, kind.rows, _HEADER)
+        shape = (kind.rows, kind.classes)
+        self._rows = np.frombuffer(self._map, kind.dtype, kind.rows * kind.classes, _HEADER + kind.rows * 4)
+        self._rows = self._rows.reshape(shape)
+        half_words = kind.row_bytes // 2
+        # Odd weights: a row that was shifted or exchanged in places has another sum.
+        self._weights = np.random.default_rng(0).integers(0, 2**32, half_words, np.uint32) | np.uint32(1)
 
-    def row(self, views: Tensor) -> np.ndarray:
-        """Row of (sample i, views[i]) for every sample, (N,) int64."""
-        return np.arange(len(views), dtype=np.int64) * self.views + views.cpu().numpy()
+    def get(self, samples: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
+        place = self._place(samples, views)
+        rows = np.empty((len(place), self.kind.classes), self.kind.dtype)
+        known = np.empty(len(place), bool)
+        at_once = max(1, _PIECE // max(self.kind.row_bytes, mmap.PAGESIZE))
+        for first in range(0, len(place), at_once):
+            piece = slice(first, first + at_once)
+            rows[piece] = self._rows[place[piece]]
+            known[piece] = self._sum(rows[piece]) == self._sums[place[piece]]
+            self._release()
+        rows[~known] = 0
+        return self._floats(rows), torch.from_numpy(np.flatnonzero(~known))
 
-    def missing(self, views: Tensor) -> Tensor:
-        """Samples whose row in these views is not filled yet, int64."""
-        return torch.from_numpy(np.flatnonzero(self.seen[self.row(views)] == 0))
+    def put(self, samples: Tensor, views: Tensor, logits: Tensor) -> Tensor:
+        place = self._place(samples, views)
+        rows = logits.cpu().numpy().astype(self.kind.dtype)
+        self._rows[place] = rows
+        self._sums[place] = self._sum(rows)
+        self._release()
+        return self._floats(rows)
 
-    def fill(self, samples: Tensor, views: Tensor, logits: Tensor) -> None:
-        """Write the logits (n, C) of `samples` (n,) seen in `views` (n,); rows first, then the marks."""
-        rows = samples.numpy() * self.views + views.cpu().numpy()
-        self.logits[rows] = logits.cpu().numpy()
-        self.seen[rows] = 1
+    @contextlib.contextmanager
+    def claim(self, samples: Tensor, wait: bool) -> Iterator[bool]:
+        if fcntl is None:
+            yield True
+            return
+        # One byte of the lock file stands for one sample; the system frees the bytes of a process that dies.
+        first, last = int(samples.min()), int(samples.max())
+        span = (last - first + 1, first)
+        try:
+            fcntl.lockf(self._lock_file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB, *span)
+        except OSError:
+            if not wait:
+                yield False
+                return
+            raise
+        try:
+            yield True
+        finally:
+            fcntl.lockf(self._lock_file, fcntl.LOCK_UN, *span)
 
-    def read(self, views: Tensor) -> Tensor:
-        """Logits of every sample in its view, (N, C) float32 on the CPU."""
-        return torch.from_numpy(self.logits[self.row(views)])
+    def everything(self) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Runs of rows from the top: number of the first, rows as stored (n, C), and which are known (n,) bool."""
+        at_once = max(1, _PIECE // self.kind.row_bytes)
+        for first in range(0, self.kind.rows, at_once):
+            rows = self._rows[first : first + at_once].copy()
+            known = self._sum(rows) == self._sums[first : first + at_once]
+            self._release()
+            yield first, torch.from_numpy(rows), torch.from_numpy(known)
+
+    def _sum(self, rows: np.ndarray) -> np.ndarray:
+        """Check sums (n,) uint32, never 0, which an unwritten row has."""
+        words = rows.view(np.uint16).astype(np.uint32)
+        words *= self._weights
+        return words.sum(1, dtype=np.uint32) | np.uint32(1)
+
+    def _floats(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(rows.astype(np.float32, copy=False)).to(self._device)
+
+    def _place(self, samples: Tensor, views: Tensor) -> np.ndarray:
+        place: np.ndarray = samples.cpu().numpy() * self.kind.views + views.cpu().numpy()
+        return place
+
+    def _release(self) -> None:
+        """Give back the mapped pages: they stay in the system's cache, but are no memory of this process."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else -1
+def _is(path: Path, header: bytes, size: int) -> bool:
+    if not path.exists() or path.stat().st_size != size:
+        return False
+    with open(path, "rb") as file:
+        return file.read(_HEADER) == header
 
 
-def _allocate(path: Path, size: int) -> None:
-    with open(path, "wb") as file:
+def _create(path: Path, header: bytes, size: int) -> None:
+    """A table that knows nothing; takes the place of a truncated or foreign one, which its users may keep mapped."""
+    temporary = path.with_suffix(".part")
+    with open(temporary, "wb") as file:
+        file.write(header)
         file.truncate(size)  # sparse: takes room on the disk as it is filled
+    temporary.replace(path)

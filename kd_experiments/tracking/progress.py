@@ -7,6 +7,8 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from kd_experiments.training import parallel
+
 _SHOWN = (("val_top1", "val {:.1f} %"), ("test_top1", "test {:.1f} %"), ("images_per_second", "{:.0f} images/s"))
 
 
@@ -14,7 +16,7 @@ class Display:
     """Shows the epochs of one training after another; every line also goes to the run's log file."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or Console(highlight=False, soft_wrap=True, quiet=not parallel.is_main())
         self.lines: list[str] = []
         self._bar: Progress | None = None
         self._title = ""

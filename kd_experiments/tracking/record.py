@@ -14,7 +14,7 @@ import yaml
 from filelock import FileLock
 
 from kd_experiments.errors import UserError
-from kd_experiments.training import files
+from kd_experiments.training import files, parallel
 
 SCHEMA = 1
 
@@ -31,12 +31,19 @@ class RunFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """One process at a time works on a run; whoever asks meanwhile waits and then finds it complete."""
+        """One process at a time works on a run (or several that torchrun started as one); whoever asks meanwhile waits
+        and then finds it complete.
+        """
+        if not parallel.is_main():
+            parallel.wait()
+            yield
+            return
         with files.told_plainly(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / ".lock")
             lock.acquire()
         try:
+            parallel.wait()
             yield
         finally:
             lock.release()
@@ -61,6 +68,8 @@ class RunFolder:
         files.write_text(self.history_file, text.getvalue())
 
     def append_log(self, lines: Sequence[str]) -> None:
+        if not parallel.is_main():
+            return
         with files.told_plainly(self.log), open(self.log, "a") as log:
             log.writelines(f"{line}\n" for line in lines)
 

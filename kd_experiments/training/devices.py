@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 from contextlib import AbstractContextManager
 
 import torch
 
 from kd_experiments.errors import UserError
+from kd_experiments.training import parallel
 
 
-def pick(wanted: str) -> torch.device:
-    """`auto` takes cuda, then mps, then cpu; anything else must be there."""
+def pick(wanted: str, number: int = 0) -> torch.device:
+    """`auto` takes cuda, then mps, then cpu; anything else must be there.
+
+    Of several GPUs, job `number` of a sweep takes the one whose turn it is, and each process of one run its own.
+    """
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
-        return torch.device(next(name for name, there in found.items() if there))
+        wanted = next(name for name, there in found.items() if there)
     if not found[wanted]:
         there = ", ".join(name for name, there in found.items() if there)
         raise UserError(f"device={wanted}: not available on this machine; use device=auto or one of: {there}")
+    if wanted == "cuda" and parallel.processes() > 1:
+        number = int(os.environ["LOCAL_RANK"])
+    if wanted == "cuda" and torch.cuda.device_count() > 1:
+        device = torch.device("cuda", number % torch.cuda.device_count())
+        torch.cuda.set_device(device)  # for whatever asks for the current device
+        return device
     return torch.device(wanted)
 
 
@@ -42,7 +53,12 @@ def make_deterministic(device: torch.device, threads: int | None) -> None:
 def describe(device: torch.device) -> dict[str, object]:
     """The hardware, for the record."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    return {"device": device.type, "device_name": name, "threads": torch.get_num_threads()}
+    return {
+        "device": device.type,
+        "device_name": name,
+        "threads": torch.get_num_threads(),
+        "processes": parallel.processes(),
+    }
 
 
 def _cpu_name() -> str:

@@ -8,6 +8,7 @@ from torch import Tensor
 from kd_experiments.data.dataset import Data, Split
 from kd_experiments.networks import Network
 from kd_experiments.supervision.influence import Evidence
+from kd_experiments.training import parallel
 from kd_experiments.training.devices import autocast
 
 CHUNK = 500
@@ -15,17 +16,25 @@ CALIBRATION_BINS = 15
 
 
 def outputs(network: Network, data: Data, split: Split) -> Evidence:
-    """Logits and embeddings of a whole split, un-augmented, in float32; the network's mode is restored."""
+    """Logits and embeddings of a whole split, un-augmented, in float32; the network's mode is restored.
+
+    Several processes that train one network each do their share.
+    """
+    own = parallel.share(len(split))
+    part = (
+        split if parallel.processes() == 1 else split.at(torch.arange(own.start, own.stop, device=split.labels.device))
+    )
     mode = network.training
     network.eval()
     logits, embeddings = [], []
     with torch.inference_mode(), autocast(data.device):
-        for images in data.still(split, CHUNK):
+        for images in data.still(part, CHUNK):
             output = network(images)
             logits.append(output.logits.float())
             embeddings.append(output.embedding.float())
     network.train(mode)
-    return Evidence(torch.cat(logits), torch.cat(embeddings), split.labels)
+    said, embedded = (parallel.gathered(torch.cat(rows), len(split)) for rows in (logits, embeddings))
+    return Evidence(said, embedded, split.labels)
 
 
 def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = CALIBRATION_BINS) -> Tensor:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from kd_experiments.errors import UserError
+from kd_experiments.training import parallel
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.EIO}
@@ -39,7 +40,12 @@ def told_plainly(path: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically: a reader, or a machine that loses power, sees the old content or the new."""
+    """Write a file atomically: a reader, or a machine that loses power, sees the old content or the new.
+
+    Of several processes of one run only the main one writes.
+    """
+    if not parallel.is_main():
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     with told_plainly(path):
         try:

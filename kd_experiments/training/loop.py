@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +19,7 @@ from kd_experiments.networks import Network, Output
 from kd_experiments.randomness import derive
 from kd_experiments.supervision.objective import Batch, Objective
 from kd_experiments.supervision.progress import Progress
+from kd_experiments.training import parallel
 from kd_experiments.training.devices import autocast
 from kd_experiments.training.recipe import Recipe
 
@@ -30,22 +33,48 @@ class Source(Protocol):
         """Get ready for an epoch that shows sample i in view `views[i]`, (N,). Not asked where views have no number."""
 
     def says(self, batch: Batch) -> Output:
-        """What the source says about a batch."""
+        """What the source says about this process's images of a batch."""
+
+    def says_of(self, images: Tensor) -> Output:
+        """What the source says about images that have no number, (B, C, H, W)."""
 
 
 @dataclass
 class Learner:
-    """A network, what it is taught by, and its optimiser."""
+    """A network, what it is taught by, and its optimiser. `replica` is the network on each of several processes."""
 
     name: str
     network: Network
     objective: Objective
     optimizer: torch.optim.Optimizer
+    replica: torch.nn.parallel.DistributedDataParallel | None = None
 
     @staticmethod
     def make(name: str, network: Network, objective: Objective, recipe: Recipe) -> Learner:
+        replica = parallel.replicated(network) if parallel.processes() > 1 else None
         parameters = [*network.parameters(), *objective.parameters()]
-        return Learner(name, network, objective, recipe.optimizer(parameters))
+        return Learner(name, network, objective, recipe.optimizer(parameters), replica)
+
+    def says(self, images: Tensor) -> Output:
+        """One forward pass over this process's images."""
+        output: Output = self.network(images) if self.replica is None else self.replica(images)
+        return output
+
+    @contextlib.contextmanager
+    def averaging(self, epoch: int) -> Iterator[None]:
+        """Around forward and backward of a step: the gradients of all processes are averaged.
+
+        While a part is initialised, some parameters have no gradient, which the replica would wait for.
+        """
+        if self.replica is None:
+            yield
+        elif self.initialising(epoch):
+            with self.replica.no_sync():
+                yield
+            parallel.average_gradients([*self.network.parameters(), *self.objective.parameters()])
+        else:
+            yield
+            parallel.average_gradients(self.objective.parameters())
 
     def initialising(self, epoch: int) -> bool:
         """Is this epoch part of the distiller's initialisation? Its BN statistics then rest, as in the public code."""
@@ -81,6 +110,7 @@ class Training:
 
     def __post_init__(self) -> None:
         self.recipe = self.recipe.for_samples(len(self.data.train))
+        parallel.check_batches(len(self.data.train), self.recipe.batch_size)
 
     @property
     def epoch(self) -> int:
@@ -120,26 +150,18 @@ class Training:
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """One epoch; the host waits for the device once, at its end."""
         started = time.perf_counter()
-        device, samples = self.data.device, len(self.data.train)
         torch.manual_seed(derive(self.seed, "epoch", epoch))  # dropout and the like
         if self.source is not None and (views := self.data.drawn(self.seed, epoch)) is not None:
             self.source.begin_epoch(views)
         size = self.recipe.batch_size
         order = self.order(epoch)[: size * self.recipe.steps_of(epoch, self._steps)]
-        selected = self.selected if self.selected is not None else torch.ones(samples, device=device)
         for learner in self.learners:
             learner.network.train(not learner.initialising(epoch))
         totals: Tensor | None = None
         names: list[str] = []
-        for step, (index, images) in enumerate(self.data.shown(order, self.seed, epoch, size)):
-            batch = Batch(
-                index=index,
-                images=images,
-                labels=self.data.train.labels[index],
-                true_labels=self.data.train.true_labels[index],
-                selected=selected[index],
-            )
-            values = self.train_step(batch, epoch, step)
+        own = self.data.shown(parallel.own_part(order, size), self.seed, epoch, parallel.own_size(size))
+        for step, (index, (own_index, images)) in enumerate(zip(order.split(size), own, strict=True)):
+            values = self.train_step(self.batch(index, own_index, images, epoch), epoch, step)
             names = list(values)
             weighted = torch.stack([value.float() for value in values.values()]) * len(index)
             totals = weighted if totals is None else totals.add_(weighted)
@@ -153,37 +175,92 @@ class Training:
         generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
         return torch.randperm(len(self.data.train), generator=generator).to(self.data.device)
 
+    def batch(self, index: Tensor, own_index: Tensor, images: Tensor, epoch: int) -> Batch:
+        """The samples `index` (B,), of which this process holds `images` (b, C, H, W): those of `own_index` (b,)."""
+        train = self.data.train
+        twice = any(learner.objective.distiller.needs_second_view for learner in self.learners)
+        return Batch(
+            index=index,
+            own_index=own_index,
+            images=images,
+            labels=train.labels[index],
+            true_labels=train.true_labels[index],
+            selected=self._taught[index],
+            strong_images=self.data.strong(own_index, images, self.seed, epoch) if twice else None,
+        )
+
+    @cached_property
+    def _taught(self) -> Tensor:
+        """Which samples the source may teach, (N,) 0/1 float."""
+        everyone = torch.ones(len(self.data.train), device=self.data.device)
+        return everyone if self.selected is None else self.selected
+
     def train_step(self, batch: Batch, epoch: int, step: int) -> dict[str, Tensor]:
         """Both forwards first, then both updates: mutual learners judge each other as they were before the step."""
         lr = self.recipe.lr_at(epoch, step, self._steps)
         fraction = (epoch * self._steps + step) / self.recipe.steps(self._steps)
         progress = Progress.at(epoch, self.recipe.epochs, fraction, like=batch.selected)
-        values: dict[str, Tensor] = {}
-        with autocast(self.data.device):
-            outputs = [learner.network(batch.images) for learner in self.learners]
-        outputs = [_in_float32(output) for output in outputs]
-        losses = []
-        for place, learner in enumerate(self.learners):
-            source = self._source(batch, outputs, place)
-            judgement = learner.objective(batch, outputs[place], source, progress, learner.initialising(epoch))
-            losses.append(judgement.loss)
-            prefix = "" if place == 0 else f"{learner.name}_"
-            values |= {f"{prefix}loss": losses[-1].detach()}
-            values |= {f"{prefix}loss_{name}": term.detach() for name, term in judgement.terms.items()}
-            values |= {f"{prefix}{name}": value for name, value in judgement.facts.items()}
         for learner in self.learners:
             learner.optimizer.zero_grad(set_to_none=True)
-        torch.stack(losses).sum().backward()
+        with contextlib.ExitStack() as stack:
+            for learner in self.learners:
+                stack.enter_context(learner.averaging(epoch))
+            losses, values = self._judge(batch, epoch, progress)
+            torch.stack(losses).sum().backward()
         for learner in self.learners:
             for group in learner.optimizer.param_groups:
                 group["lr"] = lr
             learner.optimizer.step()
         return values
 
+    def _judge(self, batch: Batch, epoch: int, progress: Progress) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Each learner's loss on the whole batch, and everything worth a column of the history by name."""
+        again = batch.strong_images
+        with autocast(self.data.device):
+            outputs = [learner.says(batch.images) for learner in self.learners]
+            strong = [] if again is None else [learner.says(again) for learner in self.learners]
+        outputs, strong = ([self._of_all(output, batch) for output in each] for each in (outputs, strong))
+        losses = []
+        values: dict[str, Tensor] = {}
+        for place, learner in enumerate(self.learners):
+            source, second = self._source(batch, outputs, place), self._second(batch, strong, place)
+            judgement = learner.objective(batch, outputs[place], source, progress, learner.initialising(epoch), second)
+            losses.append(judgement.loss)
+            prefix = "" if place == 0 else f"{learner.name}_"
+            values |= {f"{prefix}loss": losses[-1].detach()}
+            values |= {f"{prefix}loss_{name}": term.detach() for name, term in judgement.terms.items()}
+            values |= {f"{prefix}{name}": value for name, value in judgement.facts.items()}
+        return losses, values
+
+    def _of_all(self, output: Output, batch: Batch) -> Output:
+        """What was said about the whole batch, in float32; of several processes' features only where one is needed."""
+        output = _in_float32(output)
+        if parallel.processes() == 1:
+            return output
+        count = len(batch.index)
+        logits = parallel.gathered(output.logits, count)
+        if not any(learner.objective.distiller.needs_features for learner in self.learners):
+            return Output(logits, (), (), logits)
+        return Output(
+            logits,
+            tuple(parallel.gathered(maps, count) for maps in output.features),
+            tuple(parallel.gathered(maps, count) for maps in output.preactivations),
+            parallel.gathered(output.embedding, count),
+        )
+
     def _source(self, batch: Batch, outputs: Sequence[Output], place: int) -> Output | None:
         if len(outputs) == 2:
             return _detached(outputs[1 - place])
-        return None if self.source is None else self.source.says(batch)
+        return None if self.source is None else self._of_all(self.source.says(batch), batch)
+
+    def _second(self, batch: Batch, strong: Sequence[Output], place: int) -> tuple[Output, Output] | None:
+        """What student and source say about the strong view, where there is one."""
+        if batch.strong_images is None:
+            return None
+        if len(strong) == 2:
+            return strong[place], _detached(strong[1 - place])
+        assert self.source is not None, "a distiller that needs a second view has a source"
+        return strong[place], self._of_all(self.source.says_of(batch.strong_images), batch)
 
 
 def _refuse_divergence(row: dict[str, float], recipe: Recipe) -> None:

@@ -26,7 +26,7 @@ DISTILLING = [name for name in DISTILLERS if name != "none"]
 STAGED = ["ab", "fsp", "ft"]
 # distillers whose loss of a batch depends on nothing but the rows that are taught
 BY_ROW = ["at", "cc", "ctkd", "dist", "dkd", "fsp", "kd", "kdsvd", "logit_mse", "nst", "pkt", "rc", "rkd", "rld", "sp",
-          "standardised_kd", "tfkd_reg", "vid"]  # fmt: skip
+          "tfkd_reg", "vid"]  # fmt: skip
 
 
 @cache

@@ -81,8 +81,8 @@ def test_the_command_itself(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "no command: give the command export"),
-        (["exprot", "x"], "exprot: give the command export; did you mean export?"),
+        ([], "no command: give the command export or fill"),
+        (["exprot", "x"], "exprot: give the command export or fill; did you mean export?"),
         (["export", "out=x.pth"], "give one signature or folder, not 0"),
         (["export", "a", "b", "out=x.pth"], "give one signature or folder, not 2"),
         (["export", "a"], "give out=FILE"),

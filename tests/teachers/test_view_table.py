@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,10 +17,11 @@ from kd_experiments.networks import build
 from kd_experiments.supervision.objective import Batch
 from kd_experiments.teachers import obtain
 from kd_experiments.teachers.frozen import LiveTeacher, TabulatedTeacher
-from kd_experiments.teachers.view_table import ViewTable
+from kd_experiments.teachers.view_table import DiskTable, MemoryTable, NoTable, TableKind, ViewTable
 from tests.conftest import Cli, records
 
 CPU = torch.device("cpu")
+KIND = TableKind(teacher="t", samples=5, views=3, view_names="pad1", classes=2, dtype="float32")
 
 
 @pytest.fixture(scope="module")
@@ -27,38 +30,80 @@ def data() -> Any:
     return load(DatasetConfig("digits", None, False, 700, 0.15, 0, 1, False, None, None), NoNoise(), Path("unused"))
 
 
-def test_rows_are_kept_and_missing_ones_known(tmp_path: Path) -> None:
-    table = ViewTable(tmp_path / "t.f32", samples=5, views=3, classes=2)
+def everyone(table: ViewTable, views: torch.Tensor) -> tuple[torch.Tensor, list[int]]:
+    rows, missing = table.get(torch.arange(len(views)), views)
+    return rows, missing.tolist()
+
+
+@pytest.mark.parametrize("place", ["disk", "memory"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_rows_are_kept_and_missing_ones_known(tmp_path: Path, place: str, dtype: Any, classes: int) -> None:
+    kind = TableKind("t", 5, 3, "pad1", classes, dtype)
+    table = DiskTable(tmp_path / "t", kind, CPU) if place == "disk" else MemoryTable(kind, CPU)
     views = torch.tensor([0, 1, 2, 0, 1])
-    assert table.missing(views).tolist() == [0, 1, 2, 3, 4]
-    logits = torch.randn(2, 2)
-    table.fill(torch.tensor([1, 4]), views[[1, 4]], logits)
-    assert table.missing(views).tolist() == [0, 2, 3]
-    again = ViewTable(tmp_path / "t.f32", samples=5, views=3, classes=2)
-    assert torch.equal(again.read(views)[[1, 4]], logits)
-    assert again.missing(torch.tensor([0, 2, 2, 0, 0])).tolist() == [0, 1, 2, 3, 4]
+    assert everyone(table, views)[1] == [0, 1, 2, 3, 4]
+    logits = torch.randn(2, classes)
+    kept = table.put(torch.tensor([1, 4]), views[[1, 4]], logits)
+    assert torch.equal(kept, logits.to(getattr(torch, dtype)).float())
+    rows, missing = everyone(table, views)
+    assert missing == [0, 2, 3] and torch.equal(rows[[1, 4]], kept)
+    assert everyone(table, torch.tensor([0, 2, 2, 0, 0]))[1] == [0, 1, 2, 3, 4]
+    if place == "disk":
+        again = DiskTable(tmp_path / "t", kind, CPU)
+        for table in (again, MemoryTable(kind, CPU, start=again)):
+            rows, missing = everyone(table, views)
+            assert missing == [0, 2, 3] and torch.equal(rows[[1, 4]], kept)
 
 
-@pytest.mark.parametrize("spoil", ["truncated", "other shape", "marks missing"])
-def test_a_table_that_does_not_fit_is_built_anew(tmp_path: Path, spoil: str) -> None:
-    path = tmp_path / "t.f32"
-    table = ViewTable(path, 5, 3, 2)
+def test_a_table_of_nothing_asks_every_time() -> None:
+    table = NoTable(KIND, CPU)
     views = torch.zeros(5, dtype=torch.long)
-    table.fill(torch.arange(5), views, torch.ones(5, 2))
-    del table
-    if spoil == "truncated":
-        path.write_bytes(path.read_bytes()[:-4])
-    if spoil == "marks missing":
-        path.with_suffix(".seen").unlink()
-    classes = 4 if spoil == "other shape" else 2
-    assert len(ViewTable(path, 5, 3, classes).missing(views)) == 5
+    table.put(torch.arange(5), views, torch.ones(5, 2))
+    assert everyone(table, views)[1] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "change", [{"teacher": "u"}, {"classes": 4}, {"views": 6}, {"view_names": "pad2"}, {"dtype": "float16"}]
+)
+def test_a_foreign_table_is_built_anew(tmp_path: Path, change: dict[str, Any]) -> None:
+    views = torch.zeros(5, dtype=torch.long)
+    DiskTable(tmp_path / "t", KIND, CPU).put(torch.arange(5), views, torch.ones(5, 2))
+    assert everyone(DiskTable(tmp_path / "t", KIND, CPU), views)[1] == []
+    other = TableKind(**{**vars(KIND), **change})
+    assert everyone(DiskTable(tmp_path / "t", other, CPU), views)[1] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("spoil", ["truncated", "lengthened", "emptied", "not a table"])
+def test_a_spoiled_table_is_built_anew(tmp_path: Path, spoil: str) -> None:
+    path, views = tmp_path / "t", torch.zeros(5, dtype=torch.long)
+    DiskTable(path, KIND, CPU).put(torch.arange(5), views, torch.ones(5, 2))
+    content = path.read_bytes()
+    path.write_bytes(
+        {"truncated": content[:-4], "lengthened": content + b"x", "emptied": b"", "not a table": bytes(len(content))}[
+            spoil
+        ]
+    )
+    assert everyone(DiskTable(path, KIND, CPU), views)[1] == [0, 1, 2, 3, 4]
+
+
+def test_a_torn_row_is_not_believed(tmp_path: Path) -> None:
+    path, views = tmp_path / "t", torch.zeros(5, dtype=torch.long)
+    DiskTable(path, KIND, CPU).put(torch.arange(5), views, torch.arange(1.0, 11.0).reshape(5, 2))
+    content = bytearray(path.read_bytes())
+    rows = np.frombuffer(content, np.float32, 30, len(content) - 120).reshape(15, 2)
+    rows[0, 1] = 0.0  # half of a row was never written
+    rows[[3, 6]] = rows[[6, 3]]  # two rows stand in each other's places
+    path.write_bytes(content)
+    assert everyone(DiskTable(path, KIND, CPU), views)[1] == [0, 1, 2]
 
 
 def test_table_and_live_teacher_say_the_same_bit_for_bit(data: Any, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = build("resnet8", classes=10, channels=1, size=8).eval().to(memory_format=torch.channels_last)
-    table = ViewTable(tmp_path / "t.f32", len(data.train), data.views.count, 10)
-    tabulated, live = TabulatedTeacher(lambda: network, table, data), LiveTeacher(network, data)
+    kind = TableKind("t", len(data.train), data.views.count, "pad1", 10, "float32")
+    tabulated = TabulatedTeacher(lambda: network, DiskTable(tmp_path / "t", kind, CPU), data)
+    live = LiveTeacher(network, data)
     for epoch in range(3):  # later epochs find some rows filled: chunks are then composed differently
         views = data.views.draw(0, epoch, len(data.train), CPU)
         tabulated.begin_epoch(views)
@@ -67,23 +112,155 @@ def test_table_and_live_teacher_say_the_same_bit_for_bit(data: Any, tmp_path: Pa
         assert torch.equal(tabulated.says(batch).logits, live.says(batch).logits)
 
 
-def test_students_do_not_depend_on_the_table(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cli("method=kd", f"paths.results={tmp_path / 'table'}").code == 0
-    monkeypatch.setattr(obtain, "LARGEST_TABLE", 0)
-    assert cli("method=kd", f"paths.results={tmp_path / 'live'}").code == 0
+def weights(results: Path) -> dict[str, torch.Tensor]:
+    (path,) = results.glob("runs/*/student.pt")
+    model: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["model"]
+    return model
+
+
+def test_students_do_not_depend_on_the_table(cli: Cli, tmp_path: Path) -> None:
+    """On, off, on disk, in memory, cold, filled in advance, filled by another seed: the same weights."""
+    wishes = {
+        "auto": [],
+        "off": ["teacher.table=off"],
+        "disk": ["teacher.table=disk"],
+        "memory": ["teacher.table=memory"],
+        "over budget": ["teacher.table_budget=0.000001"],
+        "filled": ["teacher.table=disk"],
+        "filled, memory": ["teacher.table=memory"],
+        "another seed first": ["teacher.table=disk"],
+    }
+    found = {}
+    for name, wish in wishes.items():
+        results = tmp_path / name.replace(", ", "-").replace(" ", "-")
+        if name.startswith("filled"):
+            fill(results)
+        if name == "another seed first":
+            assert cli("method=la_ps", "seed=5", "recipe.epochs=1", f"paths.results={results}").code == 0
+            for run in results.glob("runs/*"):
+                run.rename(results / run.name)
+        answer = cli("method=kd", f"paths.results={results}", *wish)
+        assert answer.code == 0, answer.err
+        assert ("labels every epoch anew" in answer.out) == (name == "over budget")
+        found[name] = weights(results)
+        kept = bool(list(results.glob("teachers/*/views-pad1-noflip.float32")))
+        assert kept == (name not in ("off", "memory", "over budget"))
+    first = found.pop("auto")
+    for name, other in found.items():
+        assert all(torch.equal(first[key], other[key]) for key in first), name
+
+
+def fill(results: Path, *more: str) -> int:
+    from kd_experiments.teachers.__main__ import main
+    from tests.conftest import TINY
+
+    return main(["fill", *TINY, f"paths.results={results}", *more])
+
+
+def test_a_resumed_run_does_not_depend_on_the_table(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kd_experiments.training.loop import Training
+
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    assert cli("method=kd", f"paths.results={whole}").code == 0
+    train_epoch = Training.train_epoch
+
+    def interrupted(self: Training, epoch: int) -> dict[str, float]:
+        if epoch == 1 and self.source is not None:
+            raise KeyboardInterrupt
+        return train_epoch(self, epoch)
+
+    monkeypatch.setattr(Training, "train_epoch", interrupted)
+    assert cli("method=kd", f"paths.results={halves}", "teacher.table=disk").code == 130
     monkeypatch.undo()
-    (with_table,), (live,) = records(tmp_path / "table"), records(tmp_path / "live")
-    assert with_table["metrics"] == live["metrics"]
-    assert list((tmp_path / "table").glob("teachers/*/*.f32")) and not list(
-        (tmp_path / "live").glob("teachers/*/*.f32")
-    )
+    assert cli("method=kd", f"paths.results={halves}", "teacher.table=off").code == 0
+    first, second = weights(whole), weights(halves)
+    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_a_filled_table_needs_no_teacher_network(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cli("method=kd").code == 0
+def test_a_filled_table_needs_no_teacher_network(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fill(tmp_path) == 0
+    assert "view 9 of 9: 1,800 rows" in capsys.readouterr().out
 
     def never(*arguments: object) -> None:
         raise AssertionError("the teacher was loaded")
 
     monkeypatch.setattr(obtain, "load_network", never)
-    assert cli("method=la_ps").code == 0  # the same seed, hence the same views
+    for method in ("kd", "la_dtd", "btkd"):  # any seed, hence any views
+        assert cli(f"method={method}", "seed=3").code == 0
+
+
+def test_float16_rounds_and_says_so_in_the_signature(cli: Cli, tmp_path: Path) -> None:
+    assert cli("method=kd").code == 0
+    assert cli("method=kd", "teacher.table_dtype=float16").code == 0
+    half, full = sorted(records(tmp_path), key=lambda record: str(record["config"]["teacher"]["table_dtype"]))
+    assert full["signature"] != half["signature"] and full["teacher"]["signature"] == half["teacher"]["signature"]
+    sizes = {path.suffix: path.stat().st_size for path in tmp_path.glob("teachers/*/views-*.float*")}
+    assert sizes[".float32"] - sizes[".float16"] == 200 * 9 * 10 * 2
+
+
+@pytest.mark.parametrize("place", ["disk", "memory"])
+def test_a_table_over_the_budget_is_one_clear_line(cli: Cli, place: str) -> None:
+    answer = cli("method=kd", f"teacher.table={place}", "teacher.table_budget=0.000001")
+    assert answer.code == 2
+    assert f"teacher.table={place}: the table of what the teacher says about 1,800 views takes 0.0 GiB" in answer.err
+    assert "give teacher.table_budget=1, teacher.table_dtype=float16, or teacher.table=off" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["teacher.table=memory"], "there is nothing to fill in advance"),
+        (["teacher=resnet21"], "no such choice"),
+        (["teacher.table=disc"], "teacher.table=disc: no such choice; did you mean disk?"),
+        (["techer=resnet20"], "teacher"),
+    ],
+)
+def test_filling_explains_mistakes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: Any, words: Any
+) -> None:
+    assert fill(tmp_path, *arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+
+
+def _fill_in_a_process(path: Path, asked: Any, started: Any) -> None:
+    """Answer all views of a digits table with a network that counts what it is asked."""
+    torch.set_num_threads(1)
+    digits = load(DatasetConfig("digits", None, False, 1100, 0.15, 0, 1, False, None, None), NoNoise(), Path("unused"))
+    assert digits.views is not None
+    torch.manual_seed(0)
+    network = build("resnet8", classes=10, channels=1, size=8).eval()
+    kind = TableKind("t", len(digits.train), digits.views.count, "pad1", 10, "float32")
+    table = DiskTable(path, kind, CPU)
+    put = table.put
+
+    def counted(samples: torch.Tensor, views: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        with asked.get_lock():
+            asked.value += len(samples)
+        return put(samples, views, logits)
+
+    table.put = counted  # type: ignore[method-assign]
+    source = TabulatedTeacher(lambda: network, table, digits)
+    started.wait()
+    for view in range(digits.views.count):
+        source.answers(torch.full((len(digits.train),), view))
+
+
+def test_concurrent_fillers_make_one_right_table_and_do_nothing_twice(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    asked, started = context.Value("q", 0), context.Barrier(3)
+    alone, _ = tmp_path / "alone", None
+    together = tmp_path / "together"
+    DiskTable(together, TableKind("t", 1100, 9, "pad1", 10, "float32"), CPU)
+    workers = [context.Process(target=_fill_in_a_process, args=(together, asked, started)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+        assert worker.exitcode == 0
+    assert asked.value == 1100 * 9
+    single = context.Value("q", 0), context.Barrier(1)
+    _fill_in_a_process(alone, *single)
+    assert alone.read_bytes() == together.read_bytes()

@@ -1,0 +1,36 @@
+"""The configuration that the command line would compose, for code that is not itself a Hydra job."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from kd_experiments.places import home
+
+
+@contextmanager
+def composer() -> Iterator[None]:
+    """Inside, `hydra.compose` knows our configuration folder and the networks."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from kd_experiments.choices import register_networks
+
+    os.environ["KD_EXPERIMENTS_HOME"] = str(home())
+    register_networks()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(home() / "conf"), version_base="1.3"):
+        yield
+
+
+def composed(overrides: Sequence[str]) -> dict[str, Any]:
+    """All choices and values as plain data, interpolations resolved; raises what Hydra raises."""
+    from hydra import compose
+    from omegaconf import OmegaConf
+
+    with composer():
+        content = OmegaConf.to_container(compose("config", list(overrides)), resolve=True, throw_on_missing=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}

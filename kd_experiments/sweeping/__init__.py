@@ -1,0 +1,1 @@
+"""Sweeps: what the files below `sweeps/` define, how far they are, and what became of each run."""

@@ -1,0 +1,45 @@
+"""How far everything is: `python -m kd_experiments.sweeping list`, or `status` of all runs, or of one sweep's with
+`name=SWEEP`; `paths.results=DIR` looks elsewhere than in `results`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kd_experiments.errors import UserError, no_such_choice
+from kd_experiments.reporting.arguments import parse
+from kd_experiments.sweeping.listing import listing
+from kd_experiments.sweeping.status import status_of_all, status_of_one
+
+
+def main(arguments: Sequence[str]) -> int:
+    try:
+        print("\n".join(_answer(arguments)))
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _answer(arguments: Sequence[str]) -> list[str]:
+    command, *rest = arguments or ("list",)
+    if command == "list":
+        return listing(Path(parse(rest, {"paths.results": "results"})["paths.results"]))
+    if command == "status":
+        values = parse(rest, {"paths.results": "results", "name": ""})
+        results = Path(values["paths.results"])
+        return status_of_one(values["name"], results) if values["name"] else status_of_all(results)
+    raise no_such_choice("command", command, ("list", "status"))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

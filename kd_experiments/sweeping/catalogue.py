@@ -1,0 +1,206 @@
+"""What the files below `sweeps/` define: the runs, their signatures, and the table they make."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from kd_experiments.errors import no_such_choice
+from kd_experiments.places import PACKAGE, home
+
+
+@dataclass(frozen=True)
+class TableLayout:
+    """Which swept keys make the rows and the columns; cells are aggregated over the seed.
+
+    `reference` names what each cell is compared with: the cell with the same coordinates but these.
+    """
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    reference: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep: its values of the swept keys, in the order of the file, and its signature."""
+
+    overrides: Mapping[str, str]
+    signature: str
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One file below `sweeps/`; `title` and `paper` stand in the comment at its head."""
+
+    name: str
+    title: str
+    paper: str
+    table: TableLayout
+    jobs: tuple[Job, ...]
+
+    @property
+    def command(self) -> str:
+        """What runs all that is missing."""
+        return f"python -m kd_experiments --multirun +sweeps={self.name}"
+
+    def command_for(self, overrides: Mapping[str, str]) -> str:
+        """What runs one setting: some or all of the swept keys."""
+        chosen = [f"{key}={value}" for key, value in overrides.items()]
+        return " ".join(["python -m kd_experiments", f"+sweeps={self.name}", *chosen])
+
+
+def names() -> list[str]:
+    """Every sweep, as `+sweeps=NAME` takes it."""
+    folder = home() / "sweeps"
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+def read(name: str, results: Path | None = None) -> Sweep:
+    """The sweep of this name; `UserError` for an unknown one.
+
+    Composing takes a tenth of a second for every combination of choices. With `results`, what came out is kept below
+    that folder, for as long as neither the configuration files, nor the sweep's, nor the package change.
+    """
+    if name not in names():
+        raise no_such_choice("+sweeps", name, names())
+    kept = None if results is None else results / "sweeps" / f"{name}.json"
+    made_from = _digest(name)
+    known = None if kept is None else _read_kept(kept, made_from)
+    if known is not None:
+        return known
+    sweep = _compose_all(name)
+    if kept is not None:
+        from kd_experiments.training import files
+
+        files.write_json(kept, {"made_from": made_from, "sweep": asdict(sweep)})
+    return sweep
+
+
+def _read_kept(path: Path, made_from: str) -> Sweep | None:
+    """What an earlier call kept, unless it was made from other files."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        content = json.loads(path.read_text())
+        if content["made_from"] == made_from:
+            sweep = content["sweep"]
+            layout = {key: tuple(sweep["table"][key]) for key in ("rows", "columns")}
+            table = TableLayout(**layout, reference=sweep["table"]["reference"])
+            return Sweep(**sweep | {"table": table, "jobs": tuple(Job(**job) for job in sweep["jobs"])})
+    return None
+
+
+def _digest(name: str) -> str:
+    """Names everything the signatures of a sweep depend on: its file, the configuration files and the package."""
+    return hashlib.sha256(_digest_of_all() + (home() / "sweeps" / f"{name}.yaml").read_bytes()).hexdigest()
+
+
+@cache
+def _digest_of_all() -> bytes:
+    content = hashlib.sha256()
+    for root in (home() / "conf", PACKAGE):
+        for path in sorted({*root.rglob("*.yaml"), *root.rglob("*.py")}):
+            content.update(f"{path.relative_to(home())}\n".encode() + path.read_bytes())
+    return content.digest()
+
+
+def _compose_all(name: str) -> Sweep:
+    from hydra import compose
+
+    from kd_experiments.composing import composer
+
+    with composer():
+        whole = compose("config", [f"+sweeps={name}"], return_hydra_config=True)
+        jobs = expand([f"{key}={value}" for key, value in (whole.hydra.sweeper.params or {}).items()])
+        signatures = _signatures(name, jobs)
+    overrides = [dict(text.split("=", 1) for text in job) for job in jobs]
+    title, paper = _head(home() / "sweeps" / f"{name}.yaml")
+    made = tuple(Job(values, signature) for values, signature in zip(overrides, signatures, strict=True))
+    return Sweep(name, title, paper, _layout(name, whole.get("table"), overrides), made)
+
+
+def expand(overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of every job, as Hydra's own sweeper makes them: the product of all values."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    return jobs
+
+
+def _signatures(name: str, jobs: Sequence[Sequence[str]]) -> list[str]:
+    """The signature of every job, in order.
+
+    Composing is slow, so it is done once for every combination of choices. Jobs of one sweep set the same keys; hence
+    the others, which are plain values, can be written into the composed configuration one job after another.
+    """
+    from hydra import compose
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Override
+    from omegaconf import OmegaConf
+
+    from kd_experiments.config import check
+
+    loader = GlobalHydra.instance().config_loader()
+    parser = OverridesParser.create()
+
+    @cache
+    def is_choice(group: str) -> bool:
+        return bool(loader.get_group_options(group, results_filter=None))
+
+    def divide(job: Sequence[str]) -> tuple[tuple[str, ...], list[Override]]:
+        parsed = parser.parse_overrides(list(job))
+        choices = [text for text, one in zip(job, parsed, strict=True) if is_choice(one.key_or_group)]
+        return tuple(choices), [one for one in parsed if not is_choice(one.key_or_group)]
+
+    divided = [divide(job) for job in jobs]
+    signatures = [""] * len(jobs)
+    in_order = sorted(range(len(jobs)), key=lambda place: divided[place][0])
+    for choices, places in itertools.groupby(in_order, key=lambda place: divided[place][0]):
+        config = compose("config", [*choices, f"+sweeps={name}"])
+        for place in places:
+            ConfigLoaderImpl._apply_overrides_to_config(divided[place][1], config)
+            given: Any = OmegaConf.to_container(config, resolve=True)
+            signatures[place] = check(given).signature()
+    return signatures
+
+
+def _layout(name: str, given: Any, jobs: Sequence[Mapping[str, str]]) -> TableLayout:
+    """The `table:` of the file; by default the first swept key makes the rows and all others the columns."""
+    from omegaconf import OmegaConf
+
+    swept = {key: {job[key] for job in jobs} for key in jobs[0] if key != "seed"}
+    content = {} if given is None else dict(OmegaConf.to_container(given))  # type: ignore[arg-type]
+    rows = tuple(content.pop("rows", list(swept)[:1]))
+    columns = tuple(content.pop("columns", [key for key in swept if key not in rows]))
+    reference = {str(key): str(value) for key, value in content.pop("reference", {}).items()}
+    if content or sorted([*rows, *columns]) != sorted(swept):
+        raise ValueError(f"sweeps/{name}.yaml: table: rows and columns must together be the swept keys but the seed")
+    for key, value in reference.items():
+        if value not in swept.get(key, ()):
+            raise ValueError(f"sweeps/{name}.yaml: table.reference: {key}={value} is not one of the sweep's values")
+    return TableLayout(rows, columns, reference)
+
+
+def _head(path: Path) -> tuple[str, str]:
+    """Title and paper, from the second line on: `# what it is`, then perhaps `# Paper: ...` and `# Size: ...`."""
+    title, *rest = list(_comment(path))[1:]
+    paper = re.search(r"Paper: (.+?)(?: Size: |$)", " ".join(rest))
+    return title, paper.group(1) if paper else ""
+
+
+def _comment(path: Path) -> Iterator[str]:
+    for line in path.read_text().splitlines():
+        if not line.startswith("#"):
+            return
+        yield line.removeprefix("#").strip()

@@ -1,0 +1,81 @@
+"""The sweep this process has launched, and what became of its jobs, whichever launcher ran them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from kd_experiments.sweeping.catalogue import expand
+from kd_experiments.sweeping.outcome import read_outcome
+from kd_experiments.sweeping.standing import at_work
+
+Became = Literal["done", "skipped", "failed", "running", "not run"]
+_WORDS: dict[Became, str] = {
+    "done": "done",
+    "skipped": "skipped, complete already",
+    "failed": "failed",
+    "running": "still running",
+    "not run": "not run",
+}
+
+
+class Launched(Callback):
+    """Hydra's callback that remembers the sweep: Hydra tells nobody else where its folder is."""
+
+    current: ClassVar[Launched | None] = None
+
+    def __init__(self) -> None:
+        self.folder = Path()
+        self.jobs: list[str] | None = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        sweeper = config.hydra.sweeper
+        self.folder = Path(config.hydra.sweep.dir).absolute()
+        if sweeper._target_.endswith(".BasicSweeper"):  # others choose their jobs as they go
+            params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+            jobs = expand([*params, *config.hydra.overrides.task])
+            shared = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
+            self.jobs = [" ".join(value for value in job if value not in shared) for job in jobs]
+        Launched.current = self
+
+    @property
+    def began(self) -> bool:
+        """Has any job begun? Otherwise the sweep was refused as a whole."""
+        return bool(self._numbers_found())
+
+    def summary(self) -> tuple[list[str], bool]:
+        """Lines for a person, and whether every run of the sweep is complete."""
+        numbers = self._numbers_found() if self.jobs is None else list(range(len(self.jobs)))
+        counts: dict[Became, int] = dict.fromkeys(_WORDS, 0)
+        told = []
+        for number in numbers:
+            became, reason = self._became(number)
+            counts[became] += 1
+            if reason is not None:
+                what = f"job {number}" if self.jobs is None else self.jobs[number]
+                told.append(f"  failed: {what}: {reason}")
+        counted = ", ".join(f"{count} {_WORDS[became]}" for became, count in counts.items() if count)
+        complete = counts["done"] + counts["skipped"] == len(numbers)
+        again = [] if complete else ["  the same command again runs what is missing, and nothing else"]
+        return ["", f"sweep of {len(numbers)} runs: {counted}", *told, *again], complete
+
+    def _numbers_found(self) -> list[int]:
+        folders = (path.parent.name for path in self.folder.glob("*/outcome.json"))
+        return sorted(int(name) for name in folders if name.isdecimal())
+
+    def _became(self, number: int) -> tuple[Became, str | None]:
+        """What became of a job; with a reason if it failed."""
+        outcome = read_outcome(self.folder / str(number))
+        if outcome is None:
+            return "not run", None
+        if outcome.status == "failed":
+            return "failed", f"{outcome.reason} (log: {outcome.log})" if outcome.log else outcome.reason
+        if outcome.status != "started":
+            return outcome.status, None
+        run = Path(outcome.run or "")
+        if at_work(run):
+            return "running", None
+        return "failed", f"ended without a word, as when killed, preempted or out of memory (log: {run / 'run.log'})"

@@ -1,0 +1,54 @@
+"""All sweeps: what each is, how many of its runs are done, and how long the others will take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from kd_experiments.sweeping.catalogue import Sweep, names, read
+from kd_experiments.sweeping.standing import Standing, standing, typical_seconds
+
+
+def listing(results: Path) -> list[str]:
+    """Lines for a person, one a sweep; the time left is that of its finished runs, one after another."""
+    seen: dict[str, Standing | None] = {}  # sweeps share runs
+    rows: list[tuple[str, ...]] = [("sweep", "runs", "done", "time left", "what it is")]
+    for sweep in (read(name, results) for name in names()):
+        for job in sweep.jobs:
+            if job.signature not in seen:
+                seen[job.signature] = standing(results / "runs" / job.signature)
+        rows.append(_row(sweep, [seen[job.signature] for job in sweep.jobs]))
+    return [
+        *columns(rows, right=(1, 2)),
+        "",
+        "time left: the median time of the sweep's finished runs, for those that are missing, one after another",
+        "run one:   python -m kd_experiments --multirun +sweeps=NAME",
+        "look at one: python -m kd_experiments.sweeping status name=NAME",
+    ]
+
+
+def _row(sweep: Sweep, runs: Sequence[Standing | None]) -> tuple[str, ...]:
+    complete = [run for run in runs if run is not None and run.status == "complete"]
+    missing, each = len(runs) - len(complete), typical_seconds(complete)
+    left = "none" if not missing else "unknown" if each is None else duration(missing * each)
+    return sweep.name, str(len(runs)), str(len(complete)), left, sweep.title
+
+
+def duration(seconds: float) -> str:
+    """For a person: `40 s`, `12 min`, `3.5 h` or `2.1 days`."""
+    for unit, size, places in (("days", 86400, 1), ("h", 3600, 1), ("min", 60, 0)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.{places}f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+    """Rows of text as lines with aligned columns; those in `right` are aligned to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if place in right else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,33 @@
+"""What became of one job of a sweep: a small file in the job's own folder, since jobs run in other processes, or on
+other machines, than the one that launched them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`run` is the folder of the run, None if its configuration was refused; `reason` is one line, why it failed."""
+
+    status: Literal["started", "done", "skipped", "failed"]
+    run: str | None = None
+    reason: str | None = None
+    log: str | None = None
+
+    def write(self, job_folder: Path) -> None:
+        from kd_experiments.training import files  # imports torch, which a launching process can do without
+
+        files.write_json(job_folder / "outcome.json", asdict(self))
+
+
+def read_outcome(job_folder: Path) -> Outcome | None:
+    """What a job has written so far, or None if it has not begun."""
+    try:
+        return Outcome(**json.loads((job_folder / "outcome.json").read_text()))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,69 @@
+"""All runs below a results folder, or the runs of one sweep: what is done, what failed and why, what is missing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from kd_experiments.sweeping.catalogue import Job, Sweep, read
+from kd_experiments.sweeping.listing import columns, duration
+from kd_experiments.sweeping.standing import Standing, every_standing, standing, typical_seconds
+
+
+def status_of_all(results: Path) -> list[str]:
+    """Lines for a person: one a run, the reason and the log's place below a failed one, and totals."""
+    runs = every_standing(results)
+    if not runs:
+        return [f"no run below {results / 'runs'} yet; make one with: python -m kd_experiments"]
+    head = ("status", "method", "data", "networks", "seed", "test top-1", "when (UTC)", "run")
+    table = columns([head, *map(_row, runs)], right=(4, 5))
+    lines = table[:1]
+    for run, line in zip(runs, table[1:], strict=True):
+        lines += [line, *_reason(run)]
+    return [*lines, "", f"{len(runs)} runs: {_counted(runs)}"]
+
+
+def status_of_one(name: str, results: Path) -> list[str]:
+    """Lines for a person: how far the sweep is, every run that is not complete, and the command for them."""
+    sweep = read(name, results)
+    runs = [(job, standing(results / "runs" / job.signature)) for job in sweep.jobs]
+    there = [run for _, run in runs if run is not None]
+    none = len(runs) - len(there)
+    counted = ", ".join(filter(None, [_counted(there), f"{none} not begun" if none else ""]))
+    lines = [f"{sweep.name}: {sweep.title}", f"{len(runs)} runs: {counted}"]
+    open_runs = [(job, run) for job, run in runs if run is None or run.status != "complete"]
+    for job, run in open_runs:
+        lines += [_open_line(job, run), *([] if run is None else _reason(run))]
+    if open_runs:
+        lines += ["", _time_left(there, len(open_runs)), f"run them: {_command(sweep, results)}"]
+    return lines
+
+
+def _row(run: Standing) -> tuple[str, ...]:
+    top1 = "" if run.top1 is None else f"{run.top1:.2f}"
+    return run.status, run.method, run.data, run.pair, run.seed, top1, run.when, run.folder.name
+
+
+def _reason(run: Standing) -> list[str]:
+    return [f"    {run.reason} (log: {run.log})"] if run.status == "failed" else []
+
+
+def _open_line(job: Job, run: Standing | None) -> str:
+    values = " ".join(f"{key}={value}" for key, value in job.overrides.items())
+    return f"  {'not begun' if run is None else run.status:<10} {values}"
+
+
+def _counted(runs: Iterable[Standing]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in sorted(Counter(run.status for run in runs).items()))
+
+
+def _time_left(runs: Sequence[Standing], missing: int) -> str:
+    each = typical_seconds(runs)
+    if each is None:
+        return "time left: unknown, none is complete"
+    return f"time left: about {duration(missing * each)}, one after another"
+
+
+def _command(sweep: Sweep, results: Path) -> str:
+    return sweep.command if results == Path("results") else f"{sweep.command} paths.results={results}"

@@ -1,0 +1,141 @@
+"""Every method file trains three pairs of networks: what it moves, what it leaves alone, and what a resumed run does."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kd_experiments.catalogue import choices
+from kd_experiments.config import Config, check
+from kd_experiments.data.dataset import Data, Split
+from kd_experiments.data.views import Views
+from kd_experiments.errors import UserError
+from kd_experiments.networks import Network, build
+from kd_experiments.run import _make_learners
+from kd_experiments.supervision.selection import Everyone
+from kd_experiments.teachers.frozen import LiveTeacher
+from kd_experiments.training.loop import Learner, Training
+from tests.conftest import composed
+
+PAIRS = [("resnet14", "resnet8"), ("wrn_16_1", "vgg8"), ("resnet32x4", "ShuffleV2")]
+CLASSES, SAMPLES, BATCH, EPOCHS = 4, 16, 8, 2
+SMALL = {"initialisation_epochs": 1, "negatives": 8}
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (SAMPLES, 3, 8, 8), dtype=torch.uint8, generator=generator)
+    labels = torch.arange(SAMPLES) % CLASSES
+    split = Split(images, labels, labels, torch.arange(SAMPLES))
+    return Data(
+        "random", split, split, split, tuple("abcd"), torch.full((3,), 0.5), torch.full((3,), 0.25), Views(1, True)
+    )
+
+
+@cache
+def given(method: str) -> dict[str, Any]:
+    return composed(f"method={method}", "recipe.epochs=240")
+
+
+def config_of(method: str, teacher: str, student: str) -> Config:
+    """The method file on a pair; without weight decay, so that what has no gradient does not move."""
+    content = given(method)
+    small = {key: value for key, value in SMALL.items() if key in content["method"]}
+    recipe = {"epochs": EPOCHS, "batch_size": BATCH, "lr": 1e-3, "weight_decay": 0.0, "warmup_epochs": 0}
+    return check(
+        content
+        | {
+            "method": content["method"] | small,
+            "recipe": content["recipe"] | recipe,
+            "teacher": content["teacher"] | {"network": teacher},
+            "student": {"network": student},
+            "peer": {"network": student},
+        }
+    )
+
+
+@cache
+def teacher_of(name: str) -> Network:
+    torch.manual_seed(0)
+    return build(name, classes=CLASSES, channels=3, size=8).eval()
+
+
+def copied(module: nn.Module) -> dict[str, Tensor]:
+    return {key: tensor.clone() for key, tensor in module.state_dict().items()}
+
+
+def cancelled_by_a_norm(objective: nn.Module) -> set[str]:
+    """Biases whose gradient is zero by design: the batch norm behind their convolution subtracts them again."""
+    found = set()
+    for name, module in objective.named_modules():
+        children = list(module.named_children())
+        for (key, first), (_, second) in zip(children, children[1:], strict=False):
+            if isinstance(first, nn.Conv2d | nn.ConvTranspose2d) and isinstance(second, nn.BatchNorm2d):
+                found.add(f"{name}.{key}.bias")
+    return found
+
+
+def training_of(config: Config, data: Data, teacher: Network) -> Training:
+    taught = config.source == "teacher"
+    learners = _make_learners(config, data, SimpleNamespace(network=teacher) if taught else None)  # type: ignore[arg-type]
+    selected = None if isinstance(config.selection, Everyone) else (torch.arange(SAMPLES) % 5 != 0).float()
+    source = LiveTeacher(teacher, data) if taught else None
+    return Training(learners, data, config.recipe, 0, source, selected)
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+@pytest.mark.parametrize("method", choices()["method"])
+def test_it_trains(method: str, pair: tuple[str, str], data: Data) -> None:
+    config = config_of(method, *pair)
+    teacher = teacher_of(pair[0])
+    frozen = copied(teacher)
+    if config.method.distiller == "fsp" and pair != PAIRS[0]:
+        with pytest.raises(UserError, match="equally wide"):
+            training_of(config, data, teacher)
+        return
+    training = training_of(config, data, teacher)
+    assert all(torch.equal(tensor, frozen[key]) for key, tensor in teacher.state_dict().items()), "shapes were probed"
+    before = [(copied(learner.network), copied(learner.objective)) for learner in training.learners]
+    halfway = io.BytesIO()
+
+    def keep(row: dict[str, float]) -> None:
+        if training.epoch == 1:
+            torch.save(training.state(), halfway)
+
+    training.run(dict, keep)  # refuses terms that are not finite
+
+    assert len(training.history) == EPOCHS and all("loss_label" in row for row in training.history[1:])
+    for learner, (network, objective) in zip(training.learners, before, strict=True):
+        assert any(not torch.equal(p, network[key]) for key, p in learner.network.named_parameters())
+        excused = cancelled_by_a_norm(learner.objective)
+        still = {key for key, p in learner.objective.named_parameters() if torch.equal(p, objective[key])}
+        assert still <= excused, f"declared, but never moved: {still - excused}"
+        assert all(tensor.isfinite().all() for tensor in learner.network.state_dict().values())
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert all(torch.equal(tensor, frozen[key]) for key, tensor in teacher.state_dict().items())
+
+    again = training_of(config, data, teacher)
+    spoil(again.learners)
+    halfway.seek(0)
+    again.restore(torch.load(halfway, weights_only=True))
+    again.run(dict, lambda row: None)
+    for ours, theirs in zip(training.learners, again.learners, strict=True):
+        for one, other in ((ours.network, theirs.network), (ours.objective, theirs.objective)):
+            for key, tensor in one.state_dict().items():
+                assert torch.equal(tensor, other.state_dict()[key]), key
+
+
+def spoil(learners: Sequence[Learner]) -> None:
+    """What is not restored must show."""
+    with torch.no_grad():
+        for learner in learners:
+            for tensor in [*learner.network.state_dict().values(), *learner.objective.state_dict().values()]:
+                tensor.add_(1)
