@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint tables figures methods networks clean
+.PHONY: help setup demo test lint sweep sweeps-list status tables figures report methods networks bench profile clean
 
 help:  ## list the targets
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## (.*)/  make \1\t\2/; s/data-%/data-NAME/' | expand -t 20
@@ -31,11 +31,24 @@ lint: setup  ## style and types
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
+sweep: setup  ## run what is missing of a sweep: make sweep NAME=small/lrds_ratio ARGS="hydra/launcher=parallel threads=1"
+	@test -n "$(NAME)" || { echo "error: which sweep? make sweep NAME=small/lrds_ratio; make sweeps-list names all"; exit 2; }
+	$(RUN) -m kd_experiments --multirun +sweeps=$(NAME) paths.results=$(RESULTS) $(ARGS)
+
+sweeps-list: setup  ## every sweep: how many runs, how many are done, how long the rest takes
+	@$(RUN) -m kd_experiments.sweeping list paths.results=$(RESULTS) $(ARGS)
+
+status: setup  ## every run below $(RESULTS): done, running or failed, and why
+	@$(RUN) -m kd_experiments.sweeping status paths.results=$(RESULTS) $(ARGS)
+
 tables: setup  ## Markdown, LaTeX and CSV tables from every record in $(RESULTS)/runs
 	$(RUN) -m kd_experiments.reporting paths.results=$(RESULTS)
 
 figures: setup  ## figures from every record in $(RESULTS)/runs
 	$(RUN) -m kd_experiments.reporting.figures paths.results=$(RESULTS)
+
+report: setup tables figures  ## tables, figures and $(RESULTS)/report/index.html, one page with everything
+	$(RUN) -m kd_experiments.reporting.report paths.results=$(RESULTS)
 
 methods: setup  ## the catalogue of methods, groups and choices
 	@$(RUN) -m kd_experiments --help
@@ -45,6 +58,12 @@ data-%: setup  ## find, verify and decode a data set, such as data-cifar100; ARG
 
 networks: setup  ## the catalogue of networks: parameters, multiply-adds, feature shapes
 	@$(RUN) -m kd_experiments.networks
+
+bench: setup  ## how fast it is, one JSON line a figure: make bench ARGS="--quick epoch"
+	$(RUN) -m bench $(ARGS)
+
+profile: setup  ## where the time of a training step goes, and a trace below $(RESULTS)/profile
+	$(RUN) -m bench.profile $(ARGS)
 
 clean:  ## remove the virtual environment and caches; results stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

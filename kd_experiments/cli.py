@@ -70,8 +70,11 @@ def _hydra_main() -> None:
     hydra.main(version_base="1.3", config_path=str(home() / "conf"), config_name="config")(job)()
 
 
-def job(composed: Any) -> None:
-    """One job of a run or a multirun; only the first ends the program when it fails."""
+def job(composed: Any) -> float | None:
+    """One job of a run or a multirun; only the first ends the program when it fails.
+
+    Returns what a search for the best values goes by.
+    """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from omegaconf import OmegaConf
@@ -95,8 +98,7 @@ def job(composed: Any) -> None:
         from kd_experiments.sweeping.job import do
 
         print(f"\njob {hydra.job.num}: {' '.join(hydra.overrides.task)}", flush=True)
-        do(checked, hydra.runtime.choices.get("sweeps"), hydra.job.num, Path(hydra.runtime.output_dir))
-        return
+        return do(checked, hydra.runtime.choices.get("sweeps"), hydra.job.num, Path(hydra.runtime.output_dir))
     from kd_experiments.run import run
 
     try:
@@ -106,3 +108,4 @@ def job(composed: Any) -> None:
     except Exception:
         traceback.print_exc()
         raise SystemExit(1) from None
+    return None

@@ -28,7 +28,7 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str | None:
         return None
     text = str(error)
     for pattern, sentence in (
-        (r"Could not find '([^']+)/([^'/]+)'", _no_choice),
+        (r"Could not (?:find|load) '([^']+)/([^'/]+)'", _no_choice),
         (r"Could not override '([^']+)'\. No match in the defaults list", _no_group),
         (r"Could not override '([^']+)'", _no_key),
         (r"Key '([^']+)' is not in struct", _no_key),
@@ -46,8 +46,8 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str | None:
 
 def _no_choice(found: re.Match[str], text: str, arguments: Sequence[str]) -> str:
     group, given = found.groups()
-    if group == "hydra/launcher" and given in launcher_errors.EXTRAS:
-        return launcher_errors.not_installed(given, arguments)
+    if f"{group}/{given}" in launcher_errors.EXTRAS:
+        return launcher_errors.not_installed(group, given, arguments)
     first, _, folder = group.partition("/")  # experiment=cifar100/vgg13_vgg8
     known = catalogue.choices()
     for key in (first, f"+{first}"):

@@ -11,7 +11,9 @@ def summary_lines(record: Mapping[str, Any], record_file: Path) -> list[str]:
     """What was done, what came out, where it is and what to try next; from the record alone."""
     config, metrics = record["config"], record["metrics"]
     method, dataset = config["method"]["name"], config["dataset"]["name"]
-    lines = ["", f"{method} on {dataset}, seed {record['seed']}, run {record['signature']}"]
+    plug_in = config.get("plug_in", "none")  # older records have none
+    what = method if plug_in == "none" else f"{method} + {plug_in}"
+    lines = ["", f"{what} on {dataset}, seed {record['seed']}, run {record['signature']}"]
     lines += _data(record)
     lines += _teacher(record)
     student = record["student"]

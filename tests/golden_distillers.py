@@ -45,7 +45,7 @@ def lesson(
     epoch: int = 0,
     epochs: int = 240,
 ) -> Lesson:
-    """A batch whose samples all count 1/B, unless weights are given; nothing is revised, and the second view is the first."""
+    """Samples that all count 1/B, unless weights are given; nothing is revised, and the second view is the first."""
     like = student.logits
     wrong = wrong_rows(source.logits, labels)
     signal = Signal(source.logits, source.logits, wrong, torch.zeros_like(wrong), source)
@@ -89,7 +89,7 @@ def feature_lesson(a: Arrays, stem: bool = True) -> Lesson:
 
 @known("dkd_")
 def _dkd(h: Mapping[str, Any], a: Arrays) -> Tensor:
-    return loss(DKD(h["alpha"], h["beta"], 0), logit_lesson(a, h["temperature"]))
+    return loss(DKD(h["alpha"], h["beta"]), logit_lesson(a, h["temperature"]))
 
 
 @known("dist_")
@@ -105,7 +105,7 @@ def _standardised_kd(h: Mapping[str, Any], a: Arrays) -> Tensor:
 
 @known("rld_")
 def _rld(h: Mapping[str, Any], a: Arrays) -> Tensor:
-    return loss(RLD(h["alpha"], h["beta"], h["alpha_temperature"], 0), logit_lesson(a, h["temperature"]))
+    return loss(RLD(h["alpha"], h["beta"], h["alpha_temperature"]), logit_lesson(a, h["temperature"]))
 
 
 @known("rc_")

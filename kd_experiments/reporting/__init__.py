@@ -1,1 +1,1 @@
-"""From records to tables and figures. Reads what runs left on disk; needs no torch for tables."""
+"""From records to tables, figures and one page with everything. Reads what runs left on disk."""

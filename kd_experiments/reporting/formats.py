@@ -1,35 +1,16 @@
-"""A comparison as Markdown, LaTeX and CSV."""
+"""A table as Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from kd_experiments.reporting.comparison import PRIMARY, Comparison, Row
 from kd_experiments.reporting.statistics import Difference, Spread
-
-_COLUMNS = (
-    (PRIMARY, "top-1, last epoch (%)", 2),
-    ("test_top1_best_val", "top-1, best on val (%)", 2),
-    ("test_top1_best_test", "top-1, best test epoch, optimistic (%)", 2),
-    ("test_top5_last", "top-5 (%)", 2),
-    ("test_nll_last", "NLL", 3),
-    ("test_ece_last", "ECE (%)", 2),
-    ("test_agreement_last", "agrees with teacher (%)", 1),
-    ("test_inherited_errors_last", "inherited errors (%)", 1),
-    ("peer_test_top1_last", "peer, top-1 (%)", 2),
-    ("mean_test_top1_last", "mean of both, top-1 (%)", 2),
-    ("clean_fit_last", "clean labels fitted (%)", 1),
-    ("wrong_fit_last", "wrong labels fitted (%)", 1),
-    ("correction_last", "wrong labels corrected (%)", 1),
-    ("selected_share", "selected (%)", 0),
-    ("revised_share", "revised (%)", 2),
-    ("train_seconds", "training (s)", 0),
-    ("images_per_second", "images/s", 0),
-)
+from kd_experiments.reporting.table import Cell, Table
 
 
 @dataclass(frozen=True)
@@ -40,163 +21,203 @@ class Symbols:
     minus: str
     bold: tuple[str, str]
     nothing: str
+    star: str
+    words: Callable[[str], str]
 
 
-MARKDOWN = Symbols("±", "−", ("**", "**"), "–")
-LATEX = Symbols(r"$\pm$", "$-$", (r"\textbf{", "}"), "--")
+def written(cell: Cell, symbols: Symbols) -> str:
+    """A cell as text."""
+    if cell.text:
+        return symbols.words(cell.text)
+    parts = [] if cell.value is None or cell.value.n == 0 else [_spread(cell.value, cell, symbols)]
+    if cell.difference is not None:
+        parts.append(_difference(cell.difference, cell, symbols))
+    if cell.reference and not parts:
+        parts.append("reference")
+    return " ".join(parts) or symbols.nothing
 
 
-def header(table: Comparison) -> list[str]:
-    difference = f"difference to {table.reference} [95 %]" if table.reference else "difference"
-    columns = [title for name, title, _ in _shown(table)]
-    return ["method", "n", columns[0], difference, *columns[1:]]
-
-
-def cells(table: Comparison, symbols: Symbols) -> list[list[str]]:
-    """All rows as text, the teacher's first."""
-    rows = [_teacher_cells(table, symbols)] if table.teacher else []
-    for row in table.rows:
-        figures = [_spread(row.figures.get(name), digits, symbols) for name, _, digits in _shown(table)]
-        difference = _difference(row, table, symbols)
-        rows.append([row.label, str(len(row.seeds)), figures[0], difference, *figures[1:]])
-    return rows
-
-
-def markdown(table: Comparison) -> str:
-    """A Markdown page of one table: title, setting, table, notes."""
-    lines = [f"# {table.title}", "", *_line(header(table)), _rule(len(header(table)))]
-    for row in cells(table, MARKDOWN):
-        lines += _line(row)
-    lines += ["", *_explanation(table)]
-    if table.notes:
-        lines += ["", "Missing:", "", *(f"- {note}" for note in table.notes)]
+def markdown(table: Table) -> str:
+    """A Markdown page of one table: title, table, notes, and what fills its gaps."""
+    lines = [f"# {table.title}", "", _line(map(_markdown_words, table.header)), _rule(len(table.header))]
+    lines += [_line(written(cell, MARKDOWN) for cell in row) for row in table.rows]
+    lines += ["", *(f"{note}  " for note in table.notes[:-1]), *table.notes[-1:]]
+    if table.missing:
+        lines += ["", "Missing:", "", *(f"- {line}" for line in table.missing)]
     return "\n".join(lines) + "\n"
 
 
-def latex(table: Comparison) -> str:
-    """A LaTeX table for booktabs."""
-    titles = header(table)
+def latex(table: Table) -> str:
+    """A LaTeX table for booktabs; what fills its gaps stands in comments."""
+    caption = " ".join([f"{table.title}.", *table.notes])
     lines = [
         r"% needs \usepackage{booktabs} and, for its width, \usepackage{graphicx}",
+        *(f"% missing: {_ascii(line)}" for line in table.missing),
         r"\begin{table}",
-        rf"  \caption{{{escape(table.title)}. {escape(' '.join(_explanation(table)))}}}",
+        rf"  \caption{{{escape(caption)}}}",
         r"  \resizebox{\linewidth}{!}{%",
-        rf"  \begin{{tabular}}{{l{'r' * (len(titles) - 1)}}}",
+        rf"  \begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}",
         r"    \toprule",
-        f"    {' & '.join(map(escape, titles))} \\\\",
+        f"    {' & '.join(map(escape, table.header))} \\\\",
         r"    \midrule",
+        *(f"    {' & '.join(written(cell, LATEX) for cell in row)} \\\\" for row in table.rows),
+        r"    \bottomrule",
+        r"  \end{tabular}}",
+        r"\end{table}",
     ]
-    for row in cells(table, LATEX):
-        lines.append(f"    {' & '.join([escape(row[0]), *row[1:]])} \\\\")
-    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}}", r"\end{table}"]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
-def comma_separated(table: Comparison) -> str:
-    """Every figure of every row in full precision: mean, sample standard deviation and n apart."""
-    names = sorted({name for row in table.rows for name in row.figures})
+def comma_separated(table: Table) -> str:
+    """Every cell in full precision, a figure's mean, sample standard deviation and n in columns of their own."""
+    columns: list[tuple[str, Sequence[Cell]]] = [
+        (key, [row[place] for row in table.rows]) for place, key in enumerate(table.keys)
+    ]
+    columns += table.unshown.items()
+    parts = [part for key, cells in columns for part in _parts(key, cells)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    difference = ["reference", "difference", "difference_low", "difference_high", "difference_pairs"]
-    writer.writerow(["method", "seeds", *difference, *(f"{name}_{part}" for name in names for part in ("mean", "std"))])
-    if table.teacher is not None:
-        teacher = {f"test_{name}_last": table.teacher.get(f"test_{name}") for name in ("top1", "top5", "nll", "ece")}
-        teacher["train_top1_last"] = table.teacher["train_top1"]
-        values = [value for name in names for value in (_number(teacher.get(name)), "")]
-        writer.writerow([f"teacher {table.teacher['network']}", "", *[""] * 5, *values])
-    for row in table.rows:
-        found = row.difference
-        gap = [table.reference, found.mean, found.low, found.high, found.n] if found else [""] * 5
-        figures = [row.figures.get(name, Spread(math.nan, math.nan, 0)) for name in names]
-        values = [value for figure in figures for value in (figure.mean, figure.std)]
-        writer.writerow([row.label, " ".join(map(str, row.seeds)), *map(_number, gap), *map(_number, values)])
+    writer.writerow([name for name, _ in parts])
+    writer.writerows(zip(*(values for _, values in parts), strict=True))
     return text.getvalue()
 
 
 def escape(text: str) -> str:
-    """LaTeX-safe text."""
-    for character in "&%$#_{}":
-        text = text.replace(character, "\\" + character)
-    return text.replace("→", r"$\to$").replace("±", r"$\pm$").replace("−", "$-$").replace("λ", r"$\lambda$")
+    """LaTeX-safe text that pdflatex sets, whatever it holds."""
+    return "".join(map(_escaped, text))
 
 
-def _shown(table: Comparison) -> list[tuple[str, str, int]]:
-    return [
-        (name, title, digits)
-        for name, title, digits in _COLUMNS
-        if name == PRIMARY or any(name in row.figures for row in table.rows)
-    ]
+def _escaped(character: str) -> str:
+    if character in _LATEX:
+        return _LATEX[character]
+    if character.isspace():
+        return " "
+    if " " < character <= "~" or character in _TEXT:
+        return character
+    name = unicodedata.name(character, "")
+    if name.startswith("GREEK ") and " LETTER " in name and " WITH " not in name:
+        return _greek(name)
+    return _ascii(character)
 
 
-def _spread(figure: Spread | None, digits: int, symbols: Symbols) -> str:
-    if figure is None or figure.n == 0:
-        return symbols.nothing
-    mean = f"{figure.mean:.{digits}f}"
-    return mean if math.isnan(figure.std) else f"{mean} {symbols.plus_minus} {figure.std:.{digits}f}"
+def _greek(name: str) -> str:
+    """`GREEK SMALL LETTER LAMDA` in math mode; capitals that look Latin are Latin there."""
+    letter = {"LAMDA": "LAMBDA", "FINAL SIGMA": "SIGMA"}.get(name.split(" LETTER ")[1], name.split(" LETTER ")[1])
+    if " CAPITAL " in name:
+        shown = letter.capitalize()
+        return rf"$\{shown}$" if shown in _GREEK_CAPITALS else shown[0]
+    return "o" if letter == "OMICRON" else rf"$\{letter.lower()}$"
 
 
-def _difference(row: Row, table: Comparison, symbols: Symbols) -> str:
-    if row.label == table.reference:
-        return "reference"
-    found = row.difference
-    if found is None:
-        return symbols.nothing
-    text = _signed(found.mean, symbols)
+def _ascii(text: str) -> str:
+    """Text without anything but printable ASCII: accents dropped, other signs by their number."""
+    plain = unicodedata.normalize("NFKD", text)
+    kept = (
+        character if " " <= character <= "~" else "" if unicodedata.combining(character) else f"U+{ord(character):04X}"
+        for character in plain
+    )
+    return "".join(kept)
+
+
+_GREEK_CAPITALS = {"Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega"}
+_TEXT = frozenset("äöüÄÖÜßàáâãåæçèéêëìíîïñòóôõøùúûýÿÀÁÂÃÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕØÙÚÛÝ§")  # in every Latin font
+_LATEX = {
+    **{character: "\\" + character for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "[": "{[}",  # a row that starts with one would give the row before it an optional argument
+    "]": "{]}",
+    "*": "{*}",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "–": "--",
+    "—": "---",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "°": r"$^\circ$",
+    "→": r"$\to$",
+    "←": r"$\leftarrow$",
+    "↔": r"$\leftrightarrow$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "⇒": r"$\Rightarrow$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "≠": r"$\neq$",
+    "≈": r"$\approx$",
+    "∞": r"$\infty$",
+    "’": "'",
+    "‘": "`",
+    "“": "``",
+    "”": "''",
+    "…": r"\dots{}",
+    "²": "$^2$",
+    "³": "$^3$",
+}
+
+
+def _markdown_words(text: str) -> str:
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*").split())
+
+
+MARKDOWN = Symbols("±", "−", ("**", "**"), "–", r"\*", _markdown_words)
+LATEX = Symbols(r"$\pm$", "$-$", (r"\textbf{", "}"), "--", r"$^{*}$", escape)
+
+
+def _spread(value: Spread, cell: Cell, symbols: Symbols) -> str:
+    text = _fixed(value.mean, cell.digits, symbols)
+    if not math.isnan(value.std):
+        text += f" {symbols.plus_minus} {value.std:.{cell.digits}f}"
+    return f"{text} ({value.n})" if cell.counted else text
+
+
+def _difference(found: Difference, cell: Cell, symbols: Symbols) -> str:
+    text = _fixed(found.mean, 2, symbols, "+")
     if not math.isnan(found.low):
-        text += f" [{_signed(found.low, symbols)}, {_signed(found.high, symbols)}]"
-    return f"{symbols.bold[0]}{text}{symbols.bold[1]}" if _counts(found) else text
-
-
-def _counts(found: Difference) -> bool:
-    return not math.isnan(found.low) and found.excludes_zero
-
-
-def _signed(value: float, symbols: Symbols) -> str:
-    return f"{value:+.2f}".replace("-", symbols.minus)
-
-
-def _teacher_cells(table: Comparison, symbols: Symbols) -> list[str]:
-    teacher = table.teacher
-    assert teacher is not None
-    known = {
-        PRIMARY: "test_top1",
-        "test_top5_last": "test_top5",
-        "test_nll_last": "test_nll",
-        "test_ece_last": "test_ece",
-        "train_seconds": "train_seconds",
-    }
-    figures = [
-        f"{teacher[known[name]]:.{digits}f}" if name in known and teacher[known[name]] is not None else symbols.nothing
-        for name, _, digits in _shown(table)
-    ]
-    return [f"teacher {teacher['network']}", "1", figures[0], symbols.nothing, *figures[1:]]
-
-
-def _explanation(table: Comparison) -> list[str]:
-    seeds = sorted({seed for row in table.rows for seed in row.seeds})
-    lines = [f"Mean ± sample standard deviation over n seeds ({', '.join(map(str, seeds))})."]
-    if table.reference:
-        lines.append(
-            f"Differences to {table.reference} are paired by seed, with Student's 95 % interval; "
-            f"bold where it excludes 0."
+        open_bracket, close_bracket = symbols.words("["), symbols.words("]")
+        text += (
+            f" {open_bracket}{_fixed(found.low, 2, symbols, '+')}, {_fixed(found.high, 2, symbols, '+')}{close_bracket}"
         )
-    if table.teacher is not None:
-        teacher = table.teacher
-        lines.append(
-            f"The teacher has {teacher['train_top1']:.2f} % on the training images, "
-            f"{teacher['train_wrong']} of {teacher['train_size']} wrong."
-        )
-    return lines
+    if cell.bold:
+        text = f"{symbols.bold[0]}{text}{symbols.bold[1]}"
+    return text + (symbols.star if cell.star else "")
 
 
-def _line(row: Sequence[str]) -> list[str]:
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"]
+def _fixed(value: float, digits: int, symbols: Symbols, sign: str = "-") -> str:
+    return f"{value:{sign}.{digits}f}".replace("-", symbols.minus)
+
+
+def _line(row: Iterator[str] | Sequence[str]) -> str:
+    return "| " + " | ".join(row) + " |"
 
 
 def _rule(columns: int) -> str:
     return "|" + "|".join([" --- "] + [" ---: "] * (columns - 1)) + "|"
 
 
-def _number(value: object) -> object:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else value
+def _parts(key: str, cells: Sequence[Cell]) -> Iterator[tuple[str, list[object]]]:
+    """The CSV columns that a table's column needs: words, the parts of a figure, the parts of a difference."""
+    values, gaps = [cell.value for cell in cells], [cell.difference for cell in cells]
+    if any(value is not None for value in values):
+        yield f"{key}_mean", [_number(value.mean) if value else "" for value in values]
+        yield f"{key}_std", [_number(value.std) if value else "" for value in values]
+        if any(cell.counted for cell in cells):
+            yield f"{key}_n", [value.n if value else "" for value in values]
+    if any(gap is not None for gap in gaps):
+        prefix = key if key == "difference" else f"{key}_difference"
+        yield prefix, [_number(gap.mean) if gap else "" for gap in gaps]
+        yield f"{prefix}_low", [_number(gap.low) if gap else "" for gap in gaps]
+        yield f"{prefix}_high", [_number(gap.high) if gap else "" for gap in gaps]
+        yield f"{prefix}_pairs", [gap.n if gap else "" for gap in gaps]
+        yield f"{prefix}_p", [_number(gap.p) if gap else "" for gap in gaps]
+        yield f"{prefix}_holm", [int(cell.star) if cell.difference else "" for cell in cells]
+    if any(cell.text for cell in cells) or all(value is None for value in (*values, *gaps)):
+        yield key, [cell.text for cell in cells]
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"

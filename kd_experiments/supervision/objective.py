@@ -58,8 +58,8 @@ class Objective(nn.Module):
     A sample that the source may not teach is supervised by its label with weight 1, whatever `label_weight` is, so
     that selecting nobody is plain supervised training [ours]. A taught sample with a second view has its label loss on
     both, each with `label_weight`. Where a KD term is added to a feature method, the weighting is the KD term's alone,
-    as in BTKD's plug-in form [paper], and every selected sample counts alike in the feature term. `standardise` compares
-    z-scores of the logits; temperatures are drawn from the logits themselves [ours].
+    as in BTKD's plug-in form [paper], and every selected sample counts alike in the feature term. `standardise`
+    compares z-scores of the logits; temperatures are drawn from the logits themselves [ours].
     """
 
     def __init__(

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from kd_experiments.errors import no_such_choice
 from kd_experiments.places import PACKAGE, home
 
@@ -85,6 +87,13 @@ def read(name: str, results: Path | None = None) -> Sweep:
     return sweep
 
 
+def outline(name: str) -> tuple[str, int]:
+    """Title and number of runs, from the file alone: composes nothing."""
+    path = home() / "sweeps" / f"{name}.yaml"
+    params = yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"]
+    return _head(path)[0], len(expand([f"{key}={value}" for key, value in params.items()]))
+
+
 def _read_kept(path: Path, made_from: str) -> Sweep | None:
     """What an earlier call kept, unless it was made from other files."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -105,8 +114,11 @@ def _digest(name: str) -> str:
 @cache
 def _digest_of_all() -> bytes:
     content = hashlib.sha256()
+    told_only = (PACKAGE / "reporting", PACKAGE / "tracking")  # what these say about runs defines none
     for root in (home() / "conf", PACKAGE):
         for path in sorted({*root.rglob("*.yaml"), *root.rglob("*.py")}):
+            if any(path.is_relative_to(folder) for folder in told_only):
+                continue
             content.update(f"{path.relative_to(home())}\n".encode() + path.read_bytes())
     return content.digest()
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from kd_experiments.config import Config
 from kd_experiments.errors import UserError
@@ -16,21 +17,23 @@ from kd_experiments.sweeping.outcome import Outcome
 from kd_experiments.tracking.record import RunFolder
 
 
-def do(configure: Callable[[], Config], sweep: str | None, number: int, folder: Path) -> None:
-    """Run job `number` and write to `folder` what became of it.
+def do(configure: Callable[[], Config], sweep: str | None, number: int, folder: Path) -> float | None:
+    """Run job `number` and write to `folder` what became of it; returns its top-1 on val, which a search may go by.
 
     `configure` may raise `UserError`; `sweep` is the name of the file below `sweeps/`, if there is one.
     """
     runs: RunFolder | None = None
+    record: Mapping[str, Any] | None = None
     try:
         config = _grouped(configure(), sweep)
         runs = RunFolder(config.results / "runs" / config.signature())
         Outcome("started", str(runs.path)).write(folder)
-        if _complete(runs) and not config.rerun:
+        record = None if config.rerun else _complete(runs)
+        if record is not None:
             print(f"already done: {runs.record_file}", flush=True)
             outcome = Outcome("skipped", str(runs.path))
         else:
-            run(config, number=number)
+            record = run(config, number=number)
             outcome = Outcome("done", str(runs.path))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
@@ -43,6 +46,7 @@ def do(configure: Callable[[], Config], sweep: str | None, number: int, folder: 
         raise
     with contextlib.suppress(UserError):  # on a full disk "started" stays, and counts as ended without a word
         outcome.write(folder)
+    return None if record is None else float(record["metrics"]["val_top1_last"])
 
 
 def _grouped(config: Config, sweep: str | None) -> Config:
@@ -52,9 +56,10 @@ def _grouped(config: Config, sweep: str | None) -> Config:
     return replace(config, tracking=replace(config.tracking, group=sweep))
 
 
-def _complete(runs: RunFolder) -> bool:
+def _complete(runs: RunFolder) -> Mapping[str, Any] | None:
+    """The record of a run that is complete."""
     record = runs.read()
-    return record is not None and record["status"] == "complete"
+    return record if record is not None and record["status"] == "complete" else None
 
 
 def _failed(reason: str, runs: RunFolder | None) -> Outcome:

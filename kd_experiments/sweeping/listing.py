@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from kd_experiments.sweeping.catalogue import Sweep, names, read
+from kd_experiments.sweeping.catalogue import Sweep, names, outline, read
 from kd_experiments.sweeping.standing import Standing, standing, typical_seconds
 
 
@@ -13,11 +13,13 @@ def listing(results: Path) -> list[str]:
     """Lines for a person, one a sweep; the time left is that of its finished runs, one after another."""
     seen: dict[str, Standing | None] = {}  # sweeps share runs
     rows: list[tuple[str, ...]] = [("sweep", "runs", "done", "time left", "what it is")]
-    for sweep in (read(name, results) for name in names()):
-        for job in sweep.jobs:
-            if job.signature not in seen:
-                seen[job.signature] = standing(results / "runs" / job.signature)
-        rows.append(_row(sweep, [seen[job.signature] for job in sweep.jobs]))
+    begun = any((results / "runs").glob("*/record.json"))
+    for name in names():
+        if begun:
+            rows.append(_row(read(name, results), results, seen))
+        else:  # then no signature is needed, and they take a while to make
+            title, size = outline(name)
+            rows.append((name, str(size), "0", "unknown", title))
     return [
         *columns(rows, right=(1, 2)),
         "",
@@ -27,7 +29,11 @@ def listing(results: Path) -> list[str]:
     ]
 
 
-def _row(sweep: Sweep, runs: Sequence[Standing | None]) -> tuple[str, ...]:
+def _row(sweep: Sweep, results: Path, seen: dict[str, Standing | None]) -> tuple[str, ...]:
+    for job in sweep.jobs:
+        if job.signature not in seen:
+            seen[job.signature] = standing(results / "runs" / job.signature)
+    runs = [seen[job.signature] for job in sweep.jobs]
     complete = [run for run in runs if run is not None and run.status == "complete"]
     missing, each = len(runs) - len(complete), typical_seconds(complete)
     left = "none" if not missing else "unknown" if each is None else duration(missing * each)

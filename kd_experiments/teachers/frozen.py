@@ -11,9 +11,7 @@ from kd_experiments.data.dataset import Data
 from kd_experiments.networks import Network, Output
 from kd_experiments.supervision.objective import Batch
 from kd_experiments.teachers.view_table import ViewTable
-from kd_experiments.training.devices import autocast
-
-CHUNK = 500
+from kd_experiments.training.devices import autocast, inference_batch
 
 
 class TabulatedTeacher:
@@ -35,7 +33,7 @@ class TabulatedTeacher:
     def answers(self, views: Tensor) -> Tensor:
         """What the teacher says about every training image in its view (N,), (N, C); asks it what is not known yet."""
         logits, missing = self._table.get(torch.arange(len(views)), views)
-        waiting = [samples for samples in missing.split(CHUNK) if len(samples)]
+        waiting = [samples for samples in missing.split(inference_batch(self._data.device)) if len(samples)]
         for wait in (False, True):  # first what nobody is working on
             left = []
             for samples in waiting:
@@ -48,7 +46,7 @@ class TabulatedTeacher:
         return logits
 
     def _answer(self, samples: Tensor, views: Tensor, logits: Tensor) -> None:
-        """Put the answers about at most `CHUNK` samples into `logits`; another process may have given some by now."""
+        """Put the answers about a chunk of samples into `logits`; another process may have given some by now."""
         index = samples.to(logits.device)
         logits[index], missing = self._table.get(samples, views[index])
         if len(missing):
@@ -96,12 +94,12 @@ def _everything(network: Network, images: Tensor, device: torch.device) -> Outpu
 
 
 def chunk_logits(network: Network, data: Data, index: Tensor, views: Tensor) -> Tensor:
-    """Logits (n, C) of training images `index` in `views`, always computed in a batch of `CHUNK`.
+    """Logits (n, C) of training images `index` in `views`, always computed in a batch of `inference_batch`.
 
     A short chunk is padded, because kernels may round differently for another batch size: a row must not depend on
     which other rows were missing with it.
     """
-    padding = CHUNK - len(index)
+    padding = inference_batch(data.device) - len(index)
     full_index, full_views = (torch.cat([part, part[:1].expand(padding)]) for part in (index, views))
     with torch.inference_mode(), autocast(data.device):
         logits = network(data.show(full_index, full_views)).logits.float()

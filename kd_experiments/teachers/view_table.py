@@ -32,7 +32,8 @@ Format = Literal["float32", "float16"]
 
 _FORMAT_VERSION = 2
 _HEADER = 4096  # bytes, so that the rest begins on a page
-_PIECE = 4 << 20  # bytes of rows touched between two releases of the mapping
+_PIECE = 16 << 20  # bytes that are mapped, at most, before they are released
+_AROUND = 16 * mmap.PAGESIZE  # what the system maps around a byte that is touched
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class DiskTable:
         place = self._place(samples, views)
         rows = np.empty((len(place), self.kind.classes), self.kind.dtype)
         known = np.empty(len(place), bool)
-        at_once = max(1, _PIECE // max(self.kind.row_bytes, mmap.PAGESIZE))
+        at_once = max(1, _PIECE // (self.kind.row_bytes + 2 * _AROUND))  # a row and its check sum
         for first in range(0, len(place), at_once):
             piece = slice(first, first + at_once)
             rows[piece] = self._rows[place[piece]]

@@ -38,7 +38,7 @@ class Tracker:
         noise = config.given["label_noise"]["name"]
         tags = [config.method.name, config.dataset.name, config.student.network, f"seed{config.seed}"]
         tags += [teacher] * (config.source == "teacher") + [noise] * (noise != "none")
-        tags += [sweep] * bool(sweep) + list(config.tracking.tags)
+        tags += ([sweep] if sweep else []) + list(config.tracking.tags)
         self._run = wandb.init(
             mode=config.tracking.mode,
             project=config.tracking.project,

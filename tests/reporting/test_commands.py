@@ -22,6 +22,7 @@ from tests.conftest import composed
         ("method=cmd_p", "peer=wrn_16_1", "label_noise=symmetric", "label_noise.rate=0.2", "weighting.eta=null"),
         ("method=none", "label_loss=label_smoothing", "student=vgg8", "teacher=resnet56"),
         ("+sweeps=small/fashion_methods", "method=btkd"),
+        ("method=dkd", "plug_in=lrds", "selection.ratio=0.7"),
     ],
     ids=" ".join,
 )

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from kd_experiments.distillers.kd import KD
+from kd_experiments.distillers.base import Distiller, Lesson
+from kd_experiments.distillers.kd import KD, kd
 from kd_experiments.distillers.logit_mse import LogitMSE
 from kd_experiments.networks import Output
 from kd_experiments.supervision.label_loss import CrossEntropy, cross_entropy
@@ -14,13 +15,15 @@ from kd_experiments.supervision.objective import Batch, Judgement, Objective
 from kd_experiments.supervision.progress import Progress
 from kd_experiments.supervision.revision import LabelRevision, NoRevision
 from kd_experiments.supervision.temperature import Constant as ConstantTemperature
-from kd_experiments.supervision.weighting import Confident, Constant, RightWrong
+from kd_experiments.supervision.weighting import Confident, Constant, RightThenWrong, RightWrong
 
 STUDENT, TEACHER = torch.randn(2, 16, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3
 LABELS = torch.randint(0, 5, (16,), generator=torch.Generator().manual_seed(1))
 
 
-def judge(selected: torch.Tensor | None = None, **changes: Any) -> Judgement:
+def judge(
+    selected: torch.Tensor | None = None, second: tuple[Output, Output] | None = None, **changes: Any
+) -> Judgement:
     parts: dict[str, Any] = {
         "label_loss": CrossEntropy(),
         "distiller": KD(),
@@ -34,7 +37,8 @@ def judge(selected: torch.Tensor | None = None, **changes: Any) -> Judgement:
     selected = torch.ones(16, dtype=torch.float64) if selected is None else selected
     batch = Batch(torch.arange(16), STUDENT, LABELS, LABELS, selected)
     student, source = Output(STUDENT, (), (), STUDENT), Output(TEACHER, (), (), TEACHER)
-    return Objective(**(parts | changes))(batch, student, source, Progress.at(0, 1, like=STUDENT))
+    progress = Progress.at(0, 1, like=STUDENT)
+    return Objective(**(parts | changes))(batch, student, source, progress, second=second)
 
 
 def test_nobody_selected_is_plain_cross_entropy() -> None:
@@ -52,8 +56,6 @@ def test_a_sample_is_taught_or_labelled() -> None:
     mask = (torch.arange(16) % 2).double()
     one, none = judge(), judge(torch.zeros(16, dtype=torch.float64))
     assert one.loss != none.loss
-    from kd_experiments.distillers.kd import kd
-
     taught = 0.1 * cross_entropy(STUDENT, LABELS) + 0.9 * kd(STUDENT, TEACHER, 4.0)
     expected = torch.where(mask.bool(), taught, cross_entropy(STUDENT, LABELS)).mean()
     torch.testing.assert_close(judge(mask).loss, expected)
@@ -94,3 +96,43 @@ def test_no_gradient_reaches_the_source() -> None:
         batch, Output(student, (), (), student), Output(teacher, (), (), teacher), Progress.at(0, 1)
     ).loss.backward()
     assert student.grad is not None and teacher.grad is None
+
+
+def test_a_warm_up_is_of_the_distillation_alone() -> None:
+    at_once, first = judge(), judge(warm_up_epochs=4)
+    assert first.terms["label"] == at_once.terms["label"]
+    torch.testing.assert_close(4 * first.terms["kd"], at_once.terms["kd"])
+
+
+def test_standardised_logits_are_compared_and_the_label_is_not_touched() -> None:
+    plain, scaled = judge(), judge(standardise=True)
+    assert scaled.terms["label"] == plain.terms["label"]
+    z_scores = [(z - z.mean(1, keepdim=True)) / (z.std(1, keepdim=True) + 1e-7) for z in (STUDENT, TEACHER)]
+    torch.testing.assert_close(scaled.terms["kd"], 0.9 * kd(*z_scores, 4.0).mean())
+    assert scaled.facts["source_wrong_share"] == plain.facts["source_wrong_share"]
+
+
+def test_a_taught_sample_has_its_label_on_both_views() -> None:
+    strong = Output(STUDENT.flip(0), (), (), STUDENT), Output(TEACHER.flip(0), (), (), TEACHER)
+    mask = (torch.arange(16) % 2).double()
+    weak, both = (cross_entropy(z, LABELS) for z in (STUDENT, STUDENT.flip(0)))
+    expected = torch.where(mask.bool(), 0.1 * weak + 0.1 * both, weak).mean()
+    torch.testing.assert_close(judge(mask, second=strong).terms["label"], expected)
+
+
+def test_a_weighting_is_of_the_kd_term_where_one_joins_a_feature_method() -> None:
+    """BTKD's plug-in form: the feature term keeps every selected sample, the KD term is replaced by the bracket."""
+
+    class EveryRow(Distiller):
+        needs_features = True
+
+        def forward(self, lesson: Lesson) -> dict[str, torch.Tensor]:
+            return {"rows": lesson.rows.total}
+
+    wrong = TEACHER.argmax(1) != LABELS
+    easy = RightThenWrong("easy_only", "subset")
+    judged = judge(distiller=EveryRow(), weighting=easy, weight=1.0, kd_weight=0.9)
+    assert judged.terms["rows"] == 1
+    torch.testing.assert_close(judged.terms["added_kd"], 0.9 * kd(STUDENT, TEACHER, 4.0)[~wrong].mean())
+    alone = judge(distiller=EveryRow(), weighting=RightWrong(2.0, 0.0), weight=1.0)
+    torch.testing.assert_close(alone.terms["rows"], torch.tensor(2.0, dtype=torch.float64))

@@ -18,7 +18,7 @@ from kd_experiments.sweeping.outcome import Outcome
 from kd_experiments.tracking.record import RunFolder
 from tests.conftest import TINY, Cli, records
 
-SWEEP = ("--multirun", "+sweeps=small/btkd_steps", "method=none,kd,btkd", "seed=0,1", *TINY, "recipe.epochs=8")
+SWEEP = ("--multirun", "+sweeps=small/btkd_steps", "method=none,kd,btkd", "seed=0,1", *TINY, "recipe.epochs=6")
 
 
 def start(results: Path) -> subprocess.Popen[str]:
@@ -76,14 +76,12 @@ def test_a_sweep_killed_twice_ends_with_exactly_its_runs(cli: Cli, tmp_path: Pat
     assert swept == {(method, seed) for method in ("none", "kd", "btkd") for seed in (0, 1)}
 
     # What was killed half-way came out as if nothing had happened.
-    for signature in resumed:
-        again = json.loads((results / "runs" / signature / "record.json").read_text())
-        method, seed = again["config"]["method"]["name"], again["seed"]
-        alone = tmp_path / f"alone-{method}-{seed}"
-        given = [*SWEEP[1:2], f"method={method}", f"seed={seed}", "recipe.epochs=8", f"paths.results={alone}"]
-        assert cli(*given).code == 0
-        (uninterrupted,) = records(alone)
-        assert uninterrupted["signature"] == signature and uninterrupted["metrics"] == again["metrics"]
+    again = json.loads((results / "runs" / min(resumed) / "record.json").read_text())
+    method, seed, alone = again["config"]["method"]["name"], again["seed"], tmp_path / "alone"
+    given = [SWEEP[1], *TINY, "recipe.epochs=6", f"method={method}", f"seed={seed}", f"paths.results={alone}"]
+    assert cli(*given, tiny=False).code == 0
+    (uninterrupted,) = records(alone)
+    assert uninterrupted["signature"] in resumed and uninterrupted["metrics"] == again["metrics"]
 
     answer = cli(*SWEEP, f"paths.results={results}", tiny=False)
     assert answer.code == 0 and "sweep of 6 runs: 6 skipped, complete already" in answer.out
@@ -97,7 +95,7 @@ def test_failed_runs_are_told_and_run_again(cli: Cli, tmp_path: Path, monkeypatc
     sound = run.load
 
     def broken(dataset: Any, noise: Any, folder: Path) -> Any:
-        if noise.name == "symmetric":
+        if type(noise).__name__ == "Symmetric":
             raise RuntimeError("the disk is on fire")
         return sound(dataset, noise, folder)
 

@@ -15,7 +15,7 @@ from kd_experiments.config import check
 from kd_experiments.errors import UserError
 from kd_experiments.places import home
 from kd_experiments.sweeping import catalogue
-from kd_experiments.sweeping.catalogue import expand, names, read
+from kd_experiments.sweeping.catalogue import expand, names, outline, read
 from tests.conftest import Cli, records
 
 SMALL = "small/lrds_lambdas"
@@ -29,16 +29,16 @@ def own_signature(name: str, overrides: list[str]) -> str:
 
 @pytest.mark.parametrize("name", names())
 def test_every_sweep_composes(name: str) -> None:
-    """Its first, middle and last run pass every check, and the head of the file tells the truth about its size."""
+    """Its first and its last run pass every check, and the head of the file tells the truth about its size."""
     lines = (home() / "sweeps" / f"{name}.yaml").read_text().splitlines()
     assert lines[0] == "# @package _global_" and lines[1].startswith("# ")
     with composer():
         whole = compose("config", [f"+sweeps={name}"], return_hydra_config=True)
         jobs = expand([f"{key}={value}" for key, value in whole.hydra.sweeper.params.items()])
-        sample = [jobs[0], jobs[len(jobs) // 2], jobs[-1]]
-        assert len({own_signature(name, job) for job in sample}) == len({tuple(job) for job in sample})
+        assert own_signature(name, jobs[0]) != own_signature(name, jobs[-1])
     size = re.search(r"# Size: (\d+) runs", "\n".join(lines))
     assert size is None or int(size.group(1)) == len(jobs)
+    assert outline(name) == (lines[1].removeprefix("# "), len(jobs))
 
 
 def test_small_sweeps_are_small() -> None:

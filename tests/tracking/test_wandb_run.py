@@ -25,6 +25,8 @@ def read_offline_run(path: Path) -> dict[str, Any]:
         if record["type"] == "run":
             found |= {"group": content["run_group"], "tags": content["tags"], "name": content["display_name"]}
             found["config"] |= content["config"]["update"]
+        elif record["type"] == "config":
+            found["config"] |= content.get("update", {})
         elif record["type"] == "history":
             found["history"].append(content["item"])
         elif record["type"] == "summary":
@@ -45,6 +47,16 @@ def test_a_sweep_is_one_run_a_job_with_one_row_an_epoch(cli: Cli, tmp_path: Path
     assert {run["group"] for run in runs} == {"digits-resnet8-resnet8", "digits-none-resnet8"}
     logged = {run["config"]["signature"]: run["summary"]["test_top1_last"] for run in runs}
     assert logged == {record["signature"]: record["metrics"]["test_top1_last"] for record in records(tmp_path)}
+
+
+def test_a_run_of_a_sweep_is_grouped_and_tagged_by_it(cli: Cli, tmp_path: Path) -> None:
+    sweep = ["+sweeps=small/fashion_noise", "method=none", "seed=1", "tracking.mode=offline"]
+    answer = cli(*sweep, "dataset=digits", "recipe.evaluate_every=1")
+    assert answer.code == 0, answer.err
+    (file,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+    run = read_offline_run(file)
+    assert run["group"] == "small/fashion_noise"
+    assert run["tags"] == ["none", "digits", "resnet8", "seed1", "symmetric", "small/fashion_noise"]
 
 
 def test_a_failing_tracker_is_a_warning(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,5 +135,6 @@ KIND = Kind(
     overrides="method=lrds",
     uses=lambda run: run.config.source == "teacher" and isinstance(run.config.selection, Influence | TracIn),
     draw=draw,
+    evaluates=True,
     aspect=aspect,
 )

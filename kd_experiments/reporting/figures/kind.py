@@ -10,10 +10,6 @@ from matplotlib.figure import Figure
 from kd_experiments.reporting.figures.runs import Run, Setting
 
 
-def _all_together(run: Run) -> str:
-    return ""
-
-
 @dataclass(frozen=True)
 class Kind:
     """One figure a setting; `draw` raises `Cannot` where the setting lacks something."""
@@ -23,4 +19,6 @@ class Kind:
     overrides: str  # of a run that fills the figure
     uses: Callable[[Run], bool]
     draw: Callable[[Setting], Figure]
-    aspect: Callable[[Run], str] = _all_together  # runs of different aspects go to different figures
+    aspect: Callable[[Run], str] | None = None  # runs of different aspects go to different figures
+    needs_teacher: bool = False  # settings without one are passed over
+    evaluates: bool = False  # networks, which takes time: fewer settings are drawn then

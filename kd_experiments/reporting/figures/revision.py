@@ -147,4 +147,5 @@ KIND = Kind(
     overrides="method=la_ps teacher.recipe.epochs=5",
     uses=lambda run: run.config.source == "teacher",
     draw=draw,
+    evaluates=True,
 )

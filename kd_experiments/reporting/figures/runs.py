@@ -1,20 +1,24 @@
-"""Complete runs read back from disk, grouped into what may stand in one figure."""
+"""Complete runs with their configuration and history, grouped into what may stand in one figure."""
 
 from __future__ import annotations
 
 import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from kd_experiments.config import Config, check, digest
 from kd_experiments.errors import UserError
+from kd_experiments.reporting import records
+from kd_experiments.reporting.figures.defaults import completed
 from kd_experiments.reporting.records import method_keys
-from kd_experiments.tracking.record import read_record
 
 
 class Cannot(Exception):
@@ -27,12 +31,14 @@ class Cannot(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """A complete run. `config` is what it ran with, its paths pointing to where the record lies now."""
+    """A complete run. `config` is what it ran with, its paths pointing to where the record lies now.
+
+    Of an older record it has the keys that came later too, so its own signatures may be others than the recorded ones.
+    """
 
     folder: Path
     record: Mapping[str, Any]
     config: Config
-    history: pd.DataFrame  # one row an epoch, indexed by the epoch counted from 1
 
     @property
     def seed(self) -> int:
@@ -42,92 +48,92 @@ class Run:
     def method(self) -> str:
         return self.config.method.name
 
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch, indexed by the epoch counted from 1."""
+        table = pd.read_csv(self.folder / "history.csv")
+        table.index = pd.Index(table["epoch"].astype(int) + 1, name="epoch")
+        return table
+
+    @cached_property
+    def _columns(self) -> frozenset[str]:
+        """The first line of the history: of ten thousand runs most are not drawn, and their figures not needed."""
+        try:
+            with open(self.folder / "history.csv") as file:
+                return frozenset(file.readline().strip().split(","))
+        except OSError:
+            return frozenset()
+
     def measured(self, column: str) -> bool:
         """Whether the history has a column."""
-        return column in self.history.columns
+        return column in self._columns
+
+    @cached_property
+    def keys(self) -> dict[str, Any]:
+        """The dotted keys of the method and its parts."""
+        return method_keys(self.config.given)
+
+    @cached_property
+    def variant(self) -> str:
+        """Digest of the method with its hyper-parameters."""
+        return digest(self.keys)
 
 
-def read_runs(results: Path) -> tuple[list[Run], list[str]]:
-    """Every complete run below `results`, by signature, and a line for each record that this code cannot read."""
+Setting: TypeAlias = records.Setting[Run]
+
+
+def read_runs(found: Iterable[records.Run], results: Path) -> tuple[list[Run], list[str]]:
+    """The runs below `results` with their configuration, and a line for each whose configuration this code refuses."""
     runs, complaints = [], []
-    for path in sorted(results.glob("runs/*/record.json")):
+    checked: dict[str, Config] = {}
+    for each in found:
+        folder = results / "runs" / each.signature
         try:
-            record = read_record(path)
-            if record is not None and record["status"] == "complete":
-                runs.append(_read(path.parent, record, results))
-        except (UserError, OSError, KeyError, TypeError, ValueError) as error:
-            complaints.append(f"left out {path}: {error if isinstance(error, UserError) else repr(error)}")
+            runs.append(Run(folder, each.record, _config(each.record["config"], results, checked)))
+        except (UserError, KeyError, TypeError, ValueError) as error:
+            reason = error if isinstance(error, UserError) else repr(error)
+            complaints.append(f"left out {folder / 'record.json'}: {reason}")
     return runs, complaints
 
 
-def _read(folder: Path, record: Mapping[str, Any], results: Path) -> Run:
-    given = record["config"]
+def _config(given: Mapping[str, Any], results: Path, checked: dict[str, Config]) -> Config:
+    """A record's configuration; `checked` holds those of the runs before, since many differ in the seed alone."""
     here = {"results": str(results), "teachers": str(results / "teachers")}
     root = given["dataset"]["root"]
     if root is not None and not Path(root).exists():  # a folder of the machine that made the record
         root = None
-    config = check({**given, "paths": here, "dataset": {**given["dataset"], "root": root, "download": False}})
-    history = pd.read_csv(folder / "history.csv")
-    history.index = pd.Index(history["epoch"].astype(int) + 1, name="epoch")
-    return Run(folder, record, config, history)
+    given = {**given, "paths": here, "dataset": {**given["dataset"], "root": root, "download": False}}
+    key = digest({name: value for name, value in given.items() if name != "seed"})
+    if key not in checked:
+        checked[key] = _checked(given)
+    same = checked[key]
+    return replace(same, seed=given["seed"], given={**same.given, "seed": given["seed"]})
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Runs that may be compared: same data, label noise, teacher, student and recipe."""
+def _checked(given: Mapping[str, Any]) -> Config:
+    """The configuration of a record; one that lacks keys added later gets them as their choice has them today."""
+    try:
+        return check(given)
+    except UserError as error:
+        try:
+            return check(completed(given))
+        except (HydraException, OmegaConfBaseException):  # a choice that is gone
+            raise error from None
 
-    runs: tuple[Run, ...]
-    slug: str  # for file names
-    title: str  # for people
 
-
-def settings(runs: Iterable[Run], aspect: Callable[[Run], str]) -> list[Setting]:
-    """Group runs by setting, and by `aspect` where a figure shows one aspect at a time.
-
-    Runs that need no teacher belong to every setting that differs in its teacher alone.
-    """
-    stages: dict[str, list[Run]] = defaultdict(list)
+def settings(runs: Iterable[Run], aspect: Callable[[Run], str] | None = None) -> list[Setting]:
+    """Group runs by setting, and by `aspect` where a figure shows one aspect at a time."""
+    if aspect is None:
+        return records.settings(runs)
+    groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        stages[digest({"stage": _stage(run), "aspect": aspect(run)})].append(run)
-    found = []
-    for stage, members in stages.items():
-        taught: dict[str, list[Run]] = defaultdict(list)
-        for run in members:
-            if run.config.source == "teacher":
-                taught[digest(_teacher(run))].append(run)
-        alone = [run for run in members if run.config.source != "teacher"]
-        for teacher, pupils in (taught or {"": []}).items():
-            group = tuple(sorted([*pupils, *alone], key=lambda run: run.folder.name))
-            found.append(_setting(group, digest({"stage": stage, "teacher": teacher})))
+        groups[digest({"aspect": aspect(run)})[:4]].append(run)
+    found = [
+        replace(setting, slug=f"{setting.slug}-{name}")
+        for name, members in groups.items()
+        for setting in records.settings(members)
+    ]
     return sorted(found, key=lambda setting: setting.slug)
-
-
-def _stage(run: Run) -> dict[str, Any]:
-    """What must be the same for two runs to be compared, whoever teaches."""
-    given = run.config.given
-    dataset = {key: value for key, value in given["dataset"].items() if key not in ("root", "download")}
-    return {"dataset": dataset} | {key: given[key] for key in ("label_noise", "student", "recipe")}
-
-
-def _teacher(run: Run) -> dict[str, Any]:
-    """What makes a teacher another one; its snapshots do not."""
-    return {key: value for key, value in run.config.given["teacher"].items() if key != "snapshots"}
-
-
-def _setting(runs: tuple[Run, ...], signature: str) -> Setting:
-    config, sources = runs[0].config, {run.config.source for run in runs}
-    network = next((run.config.teacher.network for run in runs if run.config.source == "teacher"), None)
-    teacher = network or ("peers" if sources == {"peer"} else "no_teacher")
-    noise = {key: value for key, value in config.given["label_noise"].items() if key != "seed"}
-    noisy = "" if noise["name"] == "none" else f"-{noise['name']}{noise.get('rate', '')}"
-    slug = f"{config.dataset.name}-{teacher}-{config.student.network}{noisy}-{signature[:6]}"
-    parts = [f"{config.dataset.name}, {runs[0].record['data']['train']:,} training images"]
-    if noisy:
-        parts.append(f"{noise['name']} label noise {noise.get('rate', '')}".rstrip())
-    parts.append(f"{network} teaches {config.student.network}" if network else f"student {config.student.network}")
-    recipe = config.recipe
-    parts.append(f"{recipe.epochs} epochs" if recipe.iterations is None else f"{recipe.iterations} iterations")
-    return Setting(runs, slug, "; ".join(parts))
 
 
 @dataclass(frozen=True)
@@ -149,20 +155,34 @@ def variants(runs: Iterable[Run]) -> list[Variant]:
     """
     groups: dict[str, dict[int, Run]] = defaultdict(dict)
     for run in runs:
-        groups[digest(method_keys(run.config.given))][run.seed] = run
+        groups[run.variant][run.seed] = run
     by_method: dict[str, list[tuple[Run, ...]]] = defaultdict(list)
     for group in groups.values():
         members = tuple(group[seed] for seed in sorted(group))
         by_method[members[0].method].append(members)
     found = []
     for method, alike in by_method.items():
-        keys = [method_keys(members[0].config.given) for members in alike]
-        every = dict.fromkeys(key for own in keys for key in own)  # a choice may bring keys that another lacks
-        differing = [key for key in every if len({str(own.get(key)) for own in keys}) > 1]
+        keys = [members[0].keys for members in alike]
+        differing = varied(keys)
+        if len({tuple(str(own[key]) for key in differing) for own in keys}) < len(keys):
+            every = dict.fromkeys(key for own in keys for key in own)  # a choice may bring keys that another lacks
+            differing = [key for key in every if len({str(own.get(key)) for own in keys}) > 1]
         for members, own in zip(alike, keys, strict=True):
             details = ", ".join(f"{key.removesuffix('.name')}={own[key]}" for key in differing if key in own)
             found.append(Variant(f"{method}, {details}" if details else method, members))
     return sorted(found, key=lambda variant: (not variant.name.startswith("none"), variant.name != "kd", variant.name))
+
+
+def varied(own: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys that all variants have and that differ, but for those that follow from another one."""
+    shared = [key for key in own[0] if all(key in keys for keys in own)]
+    values = {key: [str(keys[key]) for keys in own] for key in shared}
+    kept: list[str] = []
+    for key in sorted(shared, key=lambda key: -len(set(values[key]))):
+        follows = (len(set(zip(values[key], values[other], strict=True))) == len(set(values[other])) for other in kept)
+        if len(set(values[key])) > 1 and not any(follows):
+            kept.append(key)
+    return [key for key in shared if key in kept]
 
 
 def over_seeds(runs: Sequence[Run], column: Callable[[pd.DataFrame], pd.Series]) -> pd.DataFrame:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import math
+import textwrap
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,15 +13,19 @@ from typing import Any
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from kd_experiments.reporting.statistics import Difference
 from kd_experiments.training.files import write_bytes
 
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")  # Okabe and Ito
 MARKERS = ("o", "s", "^", "D", "v", "X", "P", "*")
 LINES = ("-", "--", "-.", ":")
+GREYS = LinearSegmentedColormap.from_list("greys", ["1.0", "0.42"])  # never so dark that a black frame is lost
+LETTERS = 13.5  # of a title in an inch
 LOOK: Any = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -90,10 +96,60 @@ def epoch_axis(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int = 3) -> None:
-    """One legend for all panels, under them."""
+def legend_below(figure: Figure, axes: Axes) -> None:
+    """One legend for all panels, under them, in as many columns (at most four) as have room."""
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)))
+    if labels:
+        room = int(figure.get_figwidth() * LETTERS / (max(map(len, labels)) + 8))
+        figure.legend(handles, labels, loc="outside lower center", ncols=max(1, min(4, room, len(labels))))
+
+
+def panels(
+    names: Sequence[str], width: float, height: float, extra: float, columns: int = 3
+) -> tuple[Figure, dict[str, Axes]]:
+    """A figure with a panel for each name, `width` x `height` inches each, and `extra` inches for what is below."""
+    across = min(len(names), columns)
+    down = math.ceil(len(names) / across)
+    figure = Figure(figsize=(max(width * across, 5.4), 0.7 + height * down + extra), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False)
+    for axes in grid.flat[len(names) :]:
+        axes.set_visible(False)
+    return figure, dict(zip(names, grid.flat, strict=False))
+
+
+def headline(figure: Figure, *lines: str) -> None:
+    """The title, each of its lines broken where the figure ends."""
+    figure.suptitle("\n".join(broken(text, figure.get_figwidth()) for text in lines))
+
+
+def broken(text: str, inches: float) -> str:
+    """A text with line breaks where it would be wider than that."""
+    return "\n".join(textwrap.wrap(text, int(inches * LETTERS)))
+
+
+def keep_in_sight(
+    axes: Axes, found: Sequence[Difference], horizontal: bool = False, include: float | None = None
+) -> bool:
+    """Limit the axis so that means can be told apart, however wide the intervals of two seeds are; whether it cuts.
+
+    `include` is a value that must be seen too: 0 for differences. Without one these are shares in percent.
+    """
+    if not found:
+        return False
+    means = [each.mean for each in found] + ([] if include is None else [include])
+    ends = [end for each in found for end in (each.low, each.high) if not math.isnan(end)] + means
+    room = max(0.8 * (max(means) - min(means)), 1.0)
+    low, high = max(min(ends), min(means) - room), min(max(ends), max(means) + room)
+    if include is None:
+        low, high = max(low, 0.0), min(high, 100.0)
+    margin = 0.06 * (high - low) or 0.5
+    (axes.set_xlim if horizontal else axes.set_ylim)(low - margin, high + margin)
+    return min(ends) < low - margin or max(ends) > high + margin
+
+
+def ink(shades: Normalize, value: float) -> str:
+    """Black or white, whichever can be read on the shade of a value."""
+    return "white" if GREYS(float(shades(value)))[0] < 0.5 else "black"
 
 
 def picture(axes: Axes, image: Tensor) -> None:

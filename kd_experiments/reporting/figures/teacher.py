@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from kd_experiments.config import Config
 from kd_experiments.data.dataset import Data, Split
 from kd_experiments.data.label_noise import LabelNoise
 from kd_experiments.data.load import load
@@ -19,7 +17,7 @@ from kd_experiments.errors import UserError
 from kd_experiments.networks import Network
 from kd_experiments.reporting.figures.runs import Cannot, Run, again
 from kd_experiments.supervision.influence import Evidence
-from kd_experiments.teachers.obtain import Teacher, obtain
+from kd_experiments.teachers.obtain import Teacher
 from kd_experiments.tracking.progress import Display
 from kd_experiments.training import devices
 from kd_experiments.training.evaluation import outputs
@@ -27,30 +25,45 @@ from kd_experiments.training.evaluation import outputs
 
 def teacher_of(run: Run) -> Teacher:
     """The run's teacher with its data; raises `Cannot` where something of it is not on this machine."""
-    config = _where_teacher_is(run)
-    try:
-        data = _data(config.dataset, config.label_noise, config.data_folder)
-    except UserError as error:
-        raise Cannot(str(error), again(run, "dataset.download=true")) from error
-    return obtain(config, data, Display())
+    config = run.config
+    folder = teacher_folder(run, *([] if config.teacher.checkpoint is not None else ["teacher.pt"]))
+    if config.teacher.checkpoint is not None and not Path(config.teacher.checkpoint).exists():
+        raise Cannot(f"{config.teacher.checkpoint}: no such file", again(run, "teacher.checkpoint=FILE"))
+    return Teacher(config, data_of(run), folder, Display())
 
 
-def _where_teacher_is(run: Run) -> Config:
-    """The run's configuration with `paths.teachers` where its teacher is complete: `obtain` then never trains."""
-    try:
-        signature = run.config.teacher_signature()
-    except UserError as error:  # a checkpoint file that is not on this machine
-        raise Cannot(str(error), again(run, "teacher.checkpoint=FILE")) from error
-    beside_runs = run.config.paths.teachers
-    needed = ["record.json", "outputs.npz", *(["teacher.pt"] if run.config.teacher.checkpoint is None else [])]
-    for place in (beside_runs, run.record["config"]["paths"]["teachers"]):  # it may be kept elsewhere on purpose
-        if all((Path(place) / signature / name).exists() for name in needed):
-            return replace(run.config, paths=replace(run.config.paths, teachers=place))
-    folder = Path(beside_runs) / signature
+def teacher_folder(run: Run, *also: str) -> Path:
+    """Where the run's teacher is complete, with the files `also`: a teacher found there is never trained.
+
+    It is looked for by the signature in the record, beside the runs and where the record says it was.
+    """
+    signature = run.record["teacher"]["signature"]
+    beside_runs = Path(run.config.paths.teachers)
+    needed = ["record.json", "outputs.npz", *also]
+    for place in (beside_runs, Path(run.record["config"]["paths"]["teachers"])):  # it may be kept elsewhere on purpose
+        folder = place / signature
+        if all((folder / name).exists() for name in needed):
+            return folder
+    folder = beside_runs / signature
     lacking = ", ".join(name for name in needed if not (folder / name).exists())
     # A teacher without its network counts as trained, since its view table may be all that a run needs.
     command = again(run) if "record.json" in lacking else f"rm {shlex.quote(str(folder))}/record.json && {again(run)}"
     raise Cannot(f"the teacher is not there ({folder} lacks {lacking})", command)
+
+
+def data_of(run: Run) -> Data:
+    """The run's data; raises `Cannot` where they are not on this machine, or others than the record tells of."""
+    config, facts = run.config, run.record["data"]
+    try:
+        data = _data(config.dataset, config.label_noise, config.data_folder)
+    except UserError as error:
+        raise Cannot(str(error), again(run, "dataset.download=true")) from error
+    there = {"train": len(data.train), "val": len(data.val), "test": len(data.test), "classes": data.classes}
+    for name, count in there.items():
+        if count != facts[name]:
+            reason = f"the data are not those of run {run.record['signature']}: {name} is {count}, it was {facts[name]}"
+            raise Cannot(reason, again(run))
+    return data
 
 
 @lru_cache(maxsize=1)

@@ -152,4 +152,5 @@ KIND = Kind(
     overrides="method=la_dtd snapshots=2",
     uses=lambda run: run.config.source == "teacher" and isinstance(run.config.temperature, DynamicTemperature),
     draw=draw,
+    evaluates=True,
 )

@@ -1,0 +1,111 @@
+"""Our epoch over a conventional loop's, with the table filled and while it fills, and over a bare loop's."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from bench.figure import Figure, Seconds, Setting, ratios, timed
+from bench.loops import BareLoop, ConventionalLoop
+from bench.material import BATCH, CLASSES, PAIRS, Material, Pair, Subject
+from kd_experiments.networks import Network, build
+from kd_experiments.teachers.obtain import fresh_network
+
+FASTER = {PAIRS[0]: 3.5, PAIRS[1]: 2.5}  # targets by pair
+EPOCHS = 240
+
+
+def figures(setting: Setting) -> Iterator[Figure]:
+    for pair in PAIRS:
+        with tempfile.TemporaryDirectory() as folder:
+            subject = Material(Path(folder), 500 if setting.quick else 1000).subject(pair, setting.device)
+            yield from of_pair(subject, pair, setting.repetitions(3 if pair == PAIRS[0] else 5))
+
+
+def of_pair(subject: Subject, pair: Pair, repetitions: int) -> Iterator[Figure]:
+    """Three figures from one interleaved measurement of four parts, an epoch each."""
+    seconds = measure(subject, pair, repetitions)
+    samples, views = len(subject.data.train), subject.data.views
+    assert views is not None
+    steps = subject.config.recipe.steps_per_epoch(samples)
+    setting = f"{pair[0]} -> {pair[1]}, batch {BATCH}, epoch of {steps} steps, {steps * repetitions} steps a loop"
+    yield Figure(
+        name="epoch",
+        about="a conventional loop's epoch over ours, table filled",
+        setting=setting,
+        unit="x",
+        better="higher",
+        target=FASTER[pair],
+        values=ratios(seconds["conventional"], seconds["ours"]),
+        parts=seconds,
+        note="workers of the conventional loop already started",
+    )
+    share = unseen_share(views.count, EPOCHS)
+    first = [ours + share * fill for ours, fill in zip(seconds["ours"], seconds["fill"], strict=True)]
+    yield Figure(
+        name="first_run",
+        about=f"a conventional loop's epoch over ours, table filling as it goes, mean of {EPOCHS} epochs",
+        setting=setting,
+        unit="x",
+        better="higher",
+        target=1.6,
+        values=ratios(seconds["conventional"], first),
+        parts={**seconds, "first_run_epoch": first},
+        note=f"computed: {views.count} views an image, so that the teacher labels {share:.1%} of the images an epoch "
+        "shows on average; fill is the measured time of labelling all of them",
+    )
+    yield Figure(
+        name="bare_loop",
+        about="our epoch over a loop of forward, backward and SGD on random tensors",
+        setting=setting,
+        unit="x",
+        better="lower",
+        target=1.05 if subject.data.device.type == "cpu" else 1.10,
+        values=ratios(seconds["ours"], seconds["bare"]),
+        parts=seconds,
+        note="same network, memory format and optimiser",
+    )
+
+
+def unseen_share(views: int, epochs: int) -> float:
+    """Mean share of the images of an epoch whose view no earlier epoch has shown, when views are drawn evenly."""
+    return sum((1 - 1 / views) ** epoch for epoch in range(epochs)) / epochs
+
+
+def measure(subject: Subject, pair: Pair, repetitions: int) -> Seconds:
+    """Seconds of an epoch of each loop, and of labelling the views of one (scaled to an epoch of unseen ones)."""
+    data, config, device = subject.data, subject.config, subject.data.device
+    training = subject.training()
+    source = training.source
+    assert source is not None and data.views is not None
+    conventional = ConventionalLoop(plain(pair[0], device), plain(pair[1], device), data, config.recipe)
+    bare = BareLoop(fresh_network(pair[1], data, 0, "bare"), data, config.recipe)
+
+    seen = torch.zeros(len(data.train), data.views.count, dtype=torch.bool)
+    everyone = torch.arange(len(data.train))
+    seconds: Seconds = {"fill": [], "ours": [], "bare": [], "conventional": []}
+    for epoch in range(repetitions + 1):
+        views = data.drawn(config.seed, epoch)
+        assert views is not None
+        unseen = 1 - float(seen[everyone, views.cpu()].float().mean())
+        seen[everyone, views.cpu()] = True
+        fill = timed(lambda views=views: source.begin_epoch(views), device)  # type: ignore[misc]
+        ours = timed(lambda epoch=epoch: training.train_epoch(epoch), device)  # type: ignore[misc]
+        if epoch == 0:  # a warm-up, like these
+            bare.epoch()
+            for _ in range(2):
+                conventional.step()
+            continue
+        seconds["fill"].append(fill / unseen)
+        seconds["ours"].append(ours)
+        seconds["bare"].append(timed(bare.epoch, device))
+        seconds["conventional"].append(timed(conventional.epoch, device))
+    return seconds
+
+
+def plain(name: str, device: torch.device) -> Network:
+    """A network as it is built, without channels_last."""
+    return build(name, classes=CLASSES, channels=3, size=32).to(device)

@@ -1,0 +1,133 @@
+"""One measured figure, its JSON line, and how parts are timed so that they can be compared."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from kd_experiments.tracking.environment import environment
+from kd_experiments.training import devices
+
+Seconds = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How long to measure, and where."""
+
+    quick: bool
+    device: torch.device
+
+    def repetitions(self, full: int) -> int:
+        return 2 if self.quick else full
+
+
+def here(quick: bool) -> Setting:
+    """Measure on the device that a run would pick."""
+    device = devices.pick("auto")
+    devices.make_deterministic(device, None)
+    return Setting(quick, device)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number, once for each repetition, and what it should be.
+
+    `target` is a bound from below where `better` is `higher`, else from above; None where nothing was promised.
+    `parts` are the measured seconds (or what else is named) the number was computed from.
+    """
+
+    name: str
+    about: str
+    setting: str
+    unit: Literal["x", "s", "%"]
+    better: Literal["higher", "lower"]
+    target: float | None
+    values: Sequence[float]
+    parts: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the median reaches the target; None without one, or where nothing was measured."""
+        if self.target is None or not self.values:
+            return None
+        return self.median >= self.target if self.better == "higher" else self.median <= self.target
+
+    def line(self, setting: Setting) -> str:
+        """The figure as one line of JSON, with everything needed to judge it."""
+        measured: dict[str, float | None] = {"median": None, "min": None, "max": None}
+        if self.values:
+            measured = {"median": self.median, "min": min(self.values), "max": max(self.values)}
+        content: dict[str, Any] = {
+            "figure": self.name,
+            "about": self.about,
+            "setting": self.setting,
+            "unit": self.unit,
+            "better": self.better,
+            "target": self.target,
+            "met": self.met,
+            **{name: _rounded(value) for name, value in measured.items()},
+            "repetitions": len(self.values),
+            "values": [_rounded(value) for value in self.values],
+            "parts": {name: [_rounded(value) for value in part] for name, part in self.parts.items()},
+            "note": self.note,
+            "quick": setting.quick,
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "cores": os.cpu_count(),
+            "load_before": _rounded(os.getloadavg()[0]),
+            "environment": environment(setting.device),
+        }
+        return json.dumps(content)
+
+
+def interleaved(
+    parts: Mapping[str, Callable[[], object]], repetitions: int, device: torch.device, warm_up: bool = True
+) -> Seconds:
+    """Seconds of each part, run in turn A B C A B C ...: what slows the machine for a while slows all of them.
+
+    With `warm_up` each part runs once before, untimed.
+    """
+    if warm_up:
+        for part in parts.values():
+            part()
+    seconds: Seconds = {name: [] for name in parts}
+    for _ in range(repetitions):
+        for name, part in parts.items():
+            seconds[name].append(timed(part, device))
+    return seconds
+
+
+def timed(part: Callable[[], object], device: torch.device) -> float:
+    """Wall-clock seconds of one call, the device's work included."""
+    _wait(device)
+    started = time.perf_counter()
+    part()
+    _wait(device)
+    return time.perf_counter() - started
+
+
+def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """One ratio for each repetition."""
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.5g}")

@@ -1,0 +1,50 @@
+"""Influence scores of the training set over one forward pass of the teacher over it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bench.figure import Figure, Setting, interleaved, ratios
+from bench.material import PAIRS, Material, Quiet, Subject
+from kd_experiments.teachers.obtain import obtain
+from kd_experiments.training.evaluation import outputs
+
+
+def figures(setting: Setting) -> Iterator[Figure]:
+    for pair in PAIRS[1:] if setting.quick else PAIRS:
+        with tempfile.TemporaryDirectory() as folder:
+            material = Material(Path(folder), 1000)
+            yield of_teacher(material.subject(pair, setting.device), setting.repetitions(3), setting)
+
+
+def of_teacher(subject: Subject, repetitions: int, setting: Setting) -> Figure:
+    data, network = subject.data, subject.teacher.network
+    asked = scoring(subject, repetitions + 1)
+    seconds = interleaved(
+        {"scores": lambda: next(asked)(), "forward": lambda: outputs(network, data, data.train)},
+        repetitions,
+        setting.device,
+    )
+    return Figure(
+        name="influence",
+        about="influence scores of the training set over one teacher forward pass of it",
+        setting=f"{subject.config.teacher.network}, {len(data.train)} training and {len(data.val)} validation images",
+        unit="x",
+        better="lower",
+        target=1.15,
+        values=ratios(seconds["scores"], seconds["forward"]),
+        parts=seconds,
+        note=f"scores need the validation set's forward pass too, {len(data.val) / len(data.train):.0%} as many images",
+    )
+
+
+def scoring(subject: Subject, times: int) -> Iterator[Callable[[], object]]:
+    """Scores as a run asks for them. A teacher keeps them by their settings: each call has another damping."""
+    teachers = []
+    for number in range(1, times + 1):
+        config = subject.with_overrides("selection=influence", f"selection.damping={number / 1000}")
+        teachers.append(obtain(config, subject.data, Quiet()))
+        assert not teachers[-1].network.training  # loaded beforehand, as for the pass it is compared with
+    return iter([teacher.selection_scores for teacher in teachers])

@@ -1,0 +1,158 @@
+"""What is measured: random pixels in CIFAR-100's format, teachers with random weights, and real runs made of them.
+
+Speed depends neither on the pixels nor on the weights. Everything goes through the suite's own reader, configuration,
+teacher and training loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from kd_experiments.choices import register_networks
+from kd_experiments.config import Config, check
+from kd_experiments.data.dataset import Data
+from kd_experiments.data.load import load
+from kd_experiments.networks import build
+from kd_experiments.places import home
+from kd_experiments.run import _make_learners
+from kd_experiments.supervision.selection import Everyone
+from kd_experiments.teachers.obtain import Teacher, obtain
+from kd_experiments.tracking.progress import Display
+from kd_experiments.training.loop import Training
+
+CLASSES = 100
+Pair = tuple[str, str]  # teacher, student
+PAIRS: tuple[Pair, ...] = (("resnet32x4", "resnet8x4"), ("resnet56", "resnet20"))
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One run, ready to train: its command line and configuration, its data and its teacher."""
+
+    overrides: tuple[str, ...]
+    config: Config
+    data: Data
+    teacher: Teacher
+
+    def training(self, config: Config | None = None, data: Data | None = None) -> Training:
+        """The run's own training, or that of another `config` with the same teacher and data.
+
+        Other `data` only where the teacher is asked live: its view table is made for its own.
+        """
+        config, data = config or self.config, data or self.data
+        learners = _make_learners(config, data, self.teacher if config.source == "teacher" else None)
+        source = selected = None
+        if config.source == "teacher":
+            source = self.teacher.source(learners[0].objective.distiller.needs_features)
+            if not isinstance(config.selection, Everyone):
+                scores = obtain(config, data, Quiet()).selection_scores()
+                selected = config.selection.mask(scores).to(device=data.device, dtype=torch.float32)
+        return Training(learners, data, config.recipe, config.seed, source, selected)
+
+    def with_overrides(self, *more: str) -> Config:
+        """The configuration with more typed at the end of the command line."""
+        return composed([*self.overrides, *more])
+
+
+class Quiet(Display):
+    """A display that shows nothing."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        super().__init__(Console(file=io.StringIO()))
+
+
+@dataclass(frozen=True)
+class Material:
+    """A folder with images and teachers; `images` of them are for training, a ninth as many for validation."""
+
+    folder: Path
+    images: int
+
+    def overrides(self, pair: Pair, *more: str) -> list[str]:
+        """The command line of a KD run with this pair."""
+        teacher, student = pair
+        return [
+            "dataset=cifar100",
+            f"dataset.root={self._pictures()}",
+            f"dataset.train_size={self.images}",
+            f"teacher={teacher}",
+            f"teacher.checkpoint={self._checkpoint(teacher)}",
+            f"student={student}",
+            "recipe=cifar_240",
+            "recipe@teacher.recipe=cifar_240",
+            f"recipe.batch_size={BATCH}",
+            "tracking.mode=disabled",
+            f"paths.results={self.folder / 'results'}",
+            *more,
+        ]
+
+    def config(self, pair: Pair, *more: str) -> Config:
+        return composed(self.overrides(pair, *more))
+
+    def subject(self, pair: Pair, device: torch.device, *more: str) -> Subject:
+        """A run with this pair, its teacher measured and kept."""
+        overrides = self.overrides(pair, *more)
+        config = composed(overrides)
+        with contextlib.redirect_stderr(io.StringIO()):  # the reader warns that these are not CIFAR-100's files
+            data = load(config.dataset, config.label_noise, config.data_folder).to(device)
+        return Subject(tuple(overrides), config, data, obtain(config, data, Quiet()))
+
+    def _pictures(self) -> Path:
+        root = self.folder / f"cifar-{self.images}"
+        folder = root / "cifar-100-python"
+        if not folder.exists():
+            write_pictures(folder, -(-max(self.images, 1000) * 10 // 9))  # validation has every class
+        return root
+
+    def _checkpoint(self, network: str) -> Path:
+        path = self.folder / f"{network}.pth"
+        if not path.exists():
+            torch.manual_seed(0)
+            torch.save({"model": build(network, classes=CLASSES, channels=3, size=32).state_dict()}, path)
+        return path
+
+
+def write_pictures(folder: Path, training: int) -> None:
+    """`training` random images and as many test images as there are classes, in the files of CIFAR-100."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for name, count in (("train", training), ("test", CLASSES)):
+        fine = np.arange(count) % CLASSES
+        content = {
+            b"data": generator.integers(0, 256, (count, 3 * 32 * 32), np.uint8),
+            b"fine_labels": fine.tolist(),
+            b"coarse_labels": (fine // 5).tolist(),
+        }
+        (folder / name).write_bytes(pickle.dumps(content, protocol=2))
+    names = {b"fine_label_names": [f"class{i}".encode() for i in range(CLASSES)], b"coarse_label_names": []}
+    (folder / "meta").write_bytes(pickle.dumps(names, protocol=2))
+
+
+def composed(overrides: list[str]) -> Config:
+    """The checked configuration of a command line."""
+    os.environ["KD_EXPERIMENTS_HOME"] = str(home())
+    register_networks()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(home() / "conf"), version_base="1.3"):
+        content = OmegaConf.to_container(compose("config", overrides), resolve=True)
+    assert isinstance(content, dict)
+    return check({str(key): value for key, value in content.items()})
+
+
+def enlarged(data: Data, samples: int) -> Data:
+    """The same data with its training images repeated until there are `samples`."""
+    return replace(data, train=data.train.at(torch.arange(samples, device=data.device) % len(data.train)))

@@ -1,0 +1,32 @@
+"""`python -m kd_experiments.reporting.report [paths.results=DIR]`: DIR/report/index.html, one file to send."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kd_experiments.errors import UserError
+from kd_experiments.reporting.arguments import parse
+from kd_experiments.reporting.report import write_report
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit code 0, also without any run, or 2 for a mistake of the user."""
+    try:
+        report = write_report(Path(parse(arguments, {"paths.results": "results"})["paths.results"]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    size = report.path.stat().st_size / 1e6
+    print(f"{report.path}: {report.runs} runs, {report.tables} tables, {report.figures} figures; {size:.1f} MB")
+    if not report.figures:
+        print("no figures in it; draw them first with: python -m kd_experiments.reporting.figures")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

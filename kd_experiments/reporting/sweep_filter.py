@@ -1,0 +1,90 @@
+"""Which sweeps may have runs among those found: by their files alone, as composing all their runs takes minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import yaml
+
+from kd_experiments.places import home
+from kd_experiments.reporting.records import SETTING, Run, Setting, flatten, setting_keys
+
+Values = Mapping[str, set[Any]]  # dotted key of a configuration -> values
+
+_NAMED = (
+    "dataset",
+    "label_noise",
+    "recipe",
+    "method",
+)  # groups whose choices have a `name`, in their files and records
+
+
+def promising(names: Iterable[str], settings: Sequence[Setting[Run]]) -> list[str]:
+    """Sweeps that no run of any setting contradicts; every sweep that has a run is among them."""
+    found = [_facts(setting) for setting in settings]
+    return [name for name in names if _met_by_any(_demands(name), found)]
+
+
+def _met_by_any(demands: Values, found: Iterable[Values]) -> bool:
+    return any(all(facts.get(key, set()) & values for key, values in demands.items()) for facts in found)
+
+
+def _facts(setting: Setting[Run]) -> Values:
+    """What the runs of a setting have."""
+    facts = {key: {value} for key, value in setting_keys(setting.config).items() if not isinstance(value, list)}
+    return facts | {"method.name": {run.method for run in setting.runs}, "seed": {run.seed for run in setting.runs}}
+
+
+def _demands(name: str) -> Values:
+    """What every run of a sweep must have, as far as its file says so in plain values."""
+    content = yaml.safe_load((home() / "sweeps" / f"{name}.yaml").read_text())
+    swept = {str(key): _values(value) for key, value in content["hydra"]["sweeper"]["params"].items()}
+    chosen = {group: {choice} for group, choice in _chosen(content)}
+    chosen |= {key: {str(value) for value in values} for key, values in swept.items() if values}
+    for group, choices in _chosen_by_experiments(chosen.get("experiment", set())).items():
+        chosen.setdefault(group, choices)
+    demands: dict[str, set[Any]] = {}
+    for group in _NAMED:
+        if group in chosen:
+            demands[f"{group}.name"] = {_name(group, choice) for choice in chosen[group]}
+    if "student" in chosen:
+        demands["student.network"] = set(chosen["student"])
+    for group in SETTING:
+        for key, value in flatten(content.get(group, {}), group):
+            if not isinstance(value, list) and "${" not in str(value):
+                demands[key] = {value}
+    for key, values in swept.items():
+        if key == "seed" or (key.split(".")[0] in SETTING and "." in key):
+            demands[key] = values
+    return {key: values for key, values in demands.items() if values}
+
+
+def _values(given: object) -> set[Any]:
+    """The values of `0,1,2`; none where the text is anything but a plain list."""
+    if any(sign in str(given) for sign in "()[]{}'\""):
+        return set()
+    return {yaml.safe_load(part) for part in str(given).split(",")}
+
+
+@cache
+def _name(group: str, choice: str) -> object:
+    content = yaml.safe_load((home() / "conf" / group / f"{choice}.yaml").read_text())
+    return content["method"]["name"] if group == "method" else content["name"]
+
+
+def _chosen(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Group and choice of every line of a file's `defaults`."""
+    for entry in content.get("defaults", ()):
+        if isinstance(entry, Mapping):
+            for key, value in entry.items():
+                yield str(key).removeprefix("override ").removeprefix("/"), str(value)
+
+
+def _chosen_by_experiments(choices: Iterable[str]) -> dict[str, set[str]]:
+    """The choices of groups that every one of these experiments makes."""
+    files = [home() / "conf" / "experiment" / f"{choice}.yaml" for choice in choices]
+    made = [dict(_chosen(yaml.safe_load(path.read_text()))) for path in files]
+    common = set.intersection(*map(set, made)) if made else set()
+    return {group: {one[group] for one in made} for group in common}

@@ -1,0 +1,170 @@
+"""The list of sweeps and the state of runs: from no run at all to ten thousand, and with broken records among them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kd_experiments.sweeping import listing as listing_module
+from kd_experiments.sweeping.__main__ import main
+from kd_experiments.sweeping.catalogue import Job, Sweep, TableLayout
+from kd_experiments.sweeping.listing import duration, listing
+from kd_experiments.sweeping.standing import every_standing
+from kd_experiments.tracking.record import RunFolder
+
+SWEEP = Sweep(
+    "small/some",
+    "Some methods.",
+    "",
+    TableLayout(("method",), (), {}),
+    tuple(Job({"seed": str(seed), "method": "kd"}, f"run{seed}") for seed in range(4)),
+)
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a record as a run would."""
+
+    def one(name: str, status: str = "complete", **changes: Any) -> Path:
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {
+            "method": {"name": "kd", "distiller": "kd", "source": "teacher"},
+            "dataset": {"name": "digits"},
+            "teacher": {"network": "resnet20"},
+            "student": {"network": "resnet8"},
+            "peer": {"network": "resnet14"},
+        }
+        record = {
+            "schema": 1,
+            "signature": name,
+            "status": status,
+            "seed": 3,
+            "config": config,
+            "started": "2026-01-01T10:00:00+00:00",
+            "metrics": {"test_top1_last": 91.25} if status == "complete" else {},
+            "timing": {"this_call_seconds": 30.0, "train_seconds": 20.0} if status == "complete" else {},
+            "error": None,
+        }
+        if status == "complete":
+            record["finished"] = "2026-01-01T10:00:30+00:00"
+        (folder / "record.json").write_text(json.dumps(record | changes))
+        return folder
+
+    return one
+
+
+@pytest.fixture
+def one_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kd_experiments.sweeping import status
+
+    monkeypatch.setattr(listing_module, "names", lambda: [SWEEP.name])
+    monkeypatch.setattr(listing_module, "outline", lambda name: (SWEEP.title, len(SWEEP.jobs)))
+    monkeypatch.setattr(listing_module, "read", lambda name, results: SWEEP)
+    monkeypatch.setattr(status, "read", lambda name, results: SWEEP)
+
+
+def test_the_list_counts_and_estimates(one_sweep: None, tmp_path: Path, write: Write) -> None:
+    assert listing(tmp_path)[1].split()[:4] == ["small/some", "4", "0", "unknown"]
+    write("of another sweep")
+    assert listing(tmp_path)[1].split()[:4] == ["small/some", "4", "0", "unknown"]
+    write("run0")
+    write("run1", timing={"this_call_seconds": 10.0, "train_seconds": 90.0})  # resumed: it took 90 s at least
+    write("run2", "failed", error="no")
+    line = listing(tmp_path)[1]
+    assert line.split()[:5] == ["small/some", "4", "2", "2", "min"] and line.endswith("Some methods.")
+    write("run2")
+    write("run3")
+    assert listing(tmp_path)[1].split()[:4] == ["small/some", "4", "4", "none"]
+
+
+def test_status_of_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", f"paths.results={tmp_path}"]) == 0
+    assert "no run below" in capsys.readouterr().out
+
+
+def test_status_of_all(tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    write("done")
+    write("half", "running", started="2026-01-01T09:00:00+00:00")
+    write("bad", "failed", error="Traceback ...\n  line\nRuntimeError: the disk is on fire\n", finished="2026-01-02T00")
+    (tmp_path / "runs" / "torn").mkdir()
+    (tmp_path / "runs" / "torn" / "record.json").write_text('{"status": "comp')
+    busy = write("busy", "running")
+    with RunFolder(busy).lock():
+        assert main(["status", f"paths.results={tmp_path}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    by_run = {line.split()[-1]: line for line in lines if line}
+    assert by_run["done"].split()[:7] == ["complete", "kd", "digits", "resnet20", "->", "resnet8", "3"]
+    assert "91.25  2026-01-01 10:00:30" in by_run["done"]
+    assert by_run["half"].startswith("stopped") and by_run["busy"].startswith("running")
+    assert by_run["torn"].startswith("unreadable")
+    assert f"    RuntimeError: the disk is on fire (log: {tmp_path / 'runs' / 'bad' / 'run.log'})" in lines
+    assert lines[-1] == "5 runs: 1 complete, 1 failed, 1 running, 1 stopped, 1 unreadable"
+
+
+def test_networks_of_a_run(tmp_path: Path, write: Write) -> None:
+    networks = {"teacher": {"network": "a"}, "student": {"network": "b"}, "peer": {"network": "c"}}
+    common = {"dataset": {"name": "digits"}} | networks
+    for name, distiller, source in (("none", "none", "teacher"), ("dml", "kd", "peer"), ("kd", "kd", "teacher")):
+        write(name, config={"method": {"name": name, "distiller": distiller, "source": source}} | common)
+    assert {run.method: run.pair for run in every_standing(tmp_path)} == {"none": "b", "dml": "c <-> b", "kd": "a -> b"}
+
+
+def test_status_of_one_sweep(one_sweep: None, tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    write("run0")
+    bad = write("run1", "failed", error="recipe.lr=9: training diverged")
+    write("run2", "running")
+    assert main(["status", "name=small/some", f"paths.results={tmp_path}"]) == 0
+    out = capsys.readouterr().out
+    assert "4 runs: 1 complete, 1 failed, 1 stopped, 1 not begun" in out
+    assert f"  failed     seed=1 method=kd\n    recipe.lr=9: training diverged (log: {bad / 'run.log'})" in out
+    assert "  stopped    seed=2 method=kd" in out and "  not begun  seed=3 method=kd" in out and "seed=0" not in out
+    assert "time left: about 2 min" in out
+    assert f"run them: python -m kd_experiments --multirun +sweeps=small/some paths.results={tmp_path}" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["lst"], "command=lst: no such choice; did you mean list?"),
+        (["status", "nam=x"], "nam: no such key; did you mean name?"),
+        (["status", "name=small/lrds_ratoi"], "did you mean small/lrds_ratio?"),
+        (["list", "here"], "here: expected key=value"),
+    ],
+)
+def test_mistakes_are_one_clear_line(
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (89, "89 s"), (90, "2 min"), (5400, "1.5 h"), (200000, "2.3 days")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_the_state_of_runs_is_told_without_torch(tmp_path: Path, write: Write) -> None:
+    write("done")
+    code = (
+        "import sys; from kd_experiments.sweeping.__main__ import main; "
+        f"assert main(['status', 'paths.results={tmp_path}']) == 0; assert 'torch' not in sys.modules"
+    )
+    assert (
+        "1 complete" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    )
