@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import pickle
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
 
-from kd_experiments.choices import register_networks
+from kd_experiments import composing
 from kd_experiments.config import Config, check
 from kd_experiments.data.dataset import Data
 from kd_experiments.data.load import load
 from kd_experiments.networks import build
-from kd_experiments.places import home
-from kd_experiments.run import _make_learners
+from kd_experiments.run import make_learners
 from kd_experiments.supervision.selection import Everyone
 from kd_experiments.teachers.obtain import Teacher, obtain
 from kd_experiments.tracking.progress import Display
@@ -52,7 +47,7 @@ class Subject:
         Other `data` only where the teacher is asked live: its view table is made for its own.
         """
         config, data = config or self.config, data or self.data
-        learners = _make_learners(config, data, self.teacher if config.source == "teacher" else None)
+        learners = make_learners(config, data, self.teacher if config.source == "teacher" else None)
         source = selected = None
         if config.source == "teacher":
             source = self.teacher.source(learners[0].objective.distiller.needs_features)
@@ -144,13 +139,7 @@ def write_pictures(folder: Path, training: int) -> None:
 
 def composed(overrides: list[str]) -> Config:
     """The checked configuration of a command line."""
-    os.environ["KD_EXPERIMENTS_HOME"] = str(home())
-    register_networks()
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(home() / "conf"), version_base="1.3"):
-        content = OmegaConf.to_container(compose("config", overrides), resolve=True)
-    assert isinstance(content, dict)
-    return check({str(key): value for key, value in content.items()})
+    return check(composing.composed(overrides))
 
 
 def enlarged(data: Data, samples: int) -> Data:

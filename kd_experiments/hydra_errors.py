@@ -6,13 +6,13 @@ import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_experiments import catalogue, launcher_errors
+from kd_experiments.composing import composer
 from kd_experiments.errors import did_you_mean, no_such_choice
 from kd_experiments.places import home
 
@@ -106,9 +106,8 @@ def _compose_choices(arguments: Sequence[str]) -> DictConfig | None:
     """The configuration that the choices alone give, to know which keys there are."""
     choices = [a for a in arguments if re.fullmatch(r"[a-z_/@.]+=[A-Za-z0-9_/]+", a)]
     choices = [a for a in choices if "." not in a.split("=")[0] or "@" in a]
-    GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(home() / "conf"), version_base="1.3"):
+        with composer():
             try:
                 return compose("config", choices)
             except HydraException:

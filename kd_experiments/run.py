@@ -122,7 +122,7 @@ def _story(
         }
         record["revision"] = _revision_facts(config, teacher, selected)
 
-    learners = _make_learners(config, data, teacher)
+    learners = make_learners(config, data, teacher)
     source = None if teacher is None else teacher.source(learners[0].objective.distiller.needs_features)
     training = Training(learners, data, config.recipe, config.seed, source, selected)
     saved = files.load_own(folder.checkpoint)
@@ -169,7 +169,7 @@ def snapshot_epochs(count: int, epochs: int) -> set[int]:
     return {round(1 + i * (epochs - 1) / count) for i in range(count)}
 
 
-def _make_learners(config: Config, data: Data, teacher: Teacher | None) -> list[Learner]:
+def make_learners(config: Config, data: Data, teacher: Teacher | None) -> list[Learner]:
     """The student, and for mutual learning its peer; initial weights depend on the seed and the place alone."""
     names = {"student": config.student.network}
     if config.source == "peer":

@@ -88,17 +88,6 @@ def records(results: Path) -> list[dict[str, Any]]:
 
 def composed(*overrides: str) -> dict[str, Any]:
     """The configuration the command line would compose, resolved."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import OmegaConf
+    from kd_experiments import composing
 
-    from kd_experiments.choices import register_networks
-    from kd_experiments.places import home
-
-    os.environ["KD_EXPERIMENTS_HOME"] = str(home())
-    register_networks()
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(home() / "conf"), version_base="1.3"):
-        content = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
+    return composing.composed(overrides)

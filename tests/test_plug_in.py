@@ -131,8 +131,11 @@ def test_random_selection_goes_with_a_peer(cli: Cli, tmp_path: Path) -> None:
     assert records(tmp_path)[0]["selection"]["selected"] == 100
 
 
+METHODS = {name: composed(f"method={name}")["method"] for name in choices()["method"]}
 FEATURE_METHODS = [
-    name for name in choices()["method"] if DISTILLERS[composed(f"method={name}")["method"]["distiller"]].needs_features
+    name
+    for name, method in METHODS.items()
+    if DISTILLERS[method["distiller"]].needs_features and method["kd_weight"] == 0
 ]
 
 

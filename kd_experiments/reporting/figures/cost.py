@@ -42,10 +42,7 @@ def draw(setting: Setting) -> Figure:
             str(place + 1), (time.mean, accuracy.mean), (5, 4), textcoords="offset points", fontsize=9, weight="bold"
         )
     cut = keep_in_sight(axes, [accuracy for _, accuracy in points])
-    times = [time for time, _ in points]
-    low, high = min(time.mean for time in times), max(time.mean for time in times)
-    room = max(high - low, 0.1 * high)
-    axes.set_xlim(max(0.0, low - 0.35 * room), high + 0.35 * room)
+    axes.set_xlim(left=max(0.0, axes.get_xlim()[0]))  # a deviation may reach below 0, a time cannot
     axes.set_xlabel("training of the student [s], with asking the teacher, without its own training")
     axes.set_ylabel("test accuracy at the last epoch [%]")
     legend_below(figure, axes)
