@@ -13,9 +13,9 @@ def listing(results: Path) -> list[str]:
     """Lines for a person, one a sweep; the time left is that of its finished runs, one after another."""
     seen: dict[str, Standing | None] = {}  # sweeps share runs
     rows: list[tuple[str, ...]] = [("sweep", "runs", "done", "time left", "what it is")]
-    begun = any((results / "runs").glob("*/record.json"))
+    begun = _begun(results)
     for name in names():
-        if begun:
+        if name in begun:
             rows.append(_row(read(name, results), results, seen))
         else:  # then no signature is needed, and they take a while to make
             title, size = outline(name)
@@ -27,6 +27,16 @@ def listing(results: Path) -> list[str]:
         "run one:   python -m kd_experiments --multirun +sweeps=NAME",
         "look at one: python -m kd_experiments.sweeping status name=NAME",
     ]
+
+
+def _begun(results: Path) -> set[str]:
+    """Sweeps that may have a complete run."""
+    if not any((results / "runs").glob("*/record.json")):
+        return set()
+    from kd_experiments.reporting.records import read_runs, settings  # pandas takes a second to import
+    from kd_experiments.reporting.sweep_filter import promising
+
+    return set(promising(names(), settings(read_runs(results).runs)))
 
 
 def _row(sweep: Sweep, results: Path, seen: dict[str, Standing | None]) -> tuple[str, ...]:
