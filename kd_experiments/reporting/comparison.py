@@ -215,7 +215,7 @@ def _variants(runs: Sequence[Run]) -> dict[str, list[Run]]:
 def _labels(variants: Mapping[str, Sequence[Run]]) -> dict[str, str]:
     """Variant -> label: the method's name, and where a name has several variants the keys in which they differ."""
     keys = {variant: method_keys(runs[0].record["config"]) for variant, runs in variants.items()}
-    names = {variant: runs[0].method for variant, runs in variants.items()}
+    names = {variant: _named(runs[0]) for variant, runs in variants.items()}
     labels = {}
     for variant, own in keys.items():
         namesakes = [keys[other] for other in keys if names[other] == names[variant]]
@@ -227,6 +227,12 @@ def _labels(variants: Mapping[str, Sequence[Run]]) -> dict[str, str]:
         text = ", ".join(f"{key.removesuffix('.name')}={own[key]}" for key in differing)
         labels[variant] = f"{names[variant]} ({text})" if text else names[variant]
     return labels
+
+
+def _named(run: Run) -> str:
+    """The method, and what was plugged into it; older records know no plug-ins."""
+    plug_in = run.record["config"].get("plug_in", "none")
+    return run.method if plug_in == "none" else f"{run.method} + {plug_in}"
 
 
 def _reference(
