@@ -14,7 +14,7 @@ import yaml
 from filelock import FileLock
 
 from kd_experiments.errors import UserError
-from kd_experiments.training import files, parallel
+from kd_experiments.training import files
 
 SCHEMA = 1
 
@@ -34,6 +34,8 @@ class RunFolder:
         """One process at a time works on a run (or several that torchrun started as one); whoever asks meanwhile waits
         and then finds it complete.
         """
+        from kd_experiments.training import parallel  # imports torch, which readers of records do without
+
         if not parallel.is_main():
             parallel.wait()
             yield
@@ -68,6 +70,8 @@ class RunFolder:
         files.write_text(self.history_file, text.getvalue())
 
     def append_log(self, lines: Sequence[str]) -> None:
+        from kd_experiments.training import parallel
+
         if not parallel.is_main():
             return
         with files.told_plainly(self.log), open(self.log, "a") as log:

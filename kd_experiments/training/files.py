@@ -12,10 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from kd_experiments.errors import UserError
-from kd_experiments.training import parallel
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.EIO}
@@ -44,6 +41,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
     Of several processes of one run only the main one writes.
     """
+    from kd_experiments.training import parallel  # imports torch, which readers of records do without
+
     if not parallel.is_main():
         return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -71,6 +70,8 @@ def write_json(path: Path, content: Any) -> None:
 
 def save(path: Path, content: Any) -> None:
     """`torch.save`, atomically. Serialised in memory first, so that a full disk is an ordinary error."""
+    import torch
+
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_bytes(path, buffer.getbuffer())  # type: ignore[arg-type]  # any buffer can be written
@@ -78,6 +79,8 @@ def save(path: Path, content: Any) -> None:
 
 def load_own(path: Path) -> Any | None:
     """A file of ours, or None where there is none or it cannot be read; never executes pickled code."""
+    import torch
+
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
