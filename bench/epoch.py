@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -92,8 +93,8 @@ def measure(subject: Subject, pair: Pair, repetitions: int) -> Seconds:
         assert views is not None
         unseen = 1 - float(seen[everyone, views.cpu()].float().mean())
         seen[everyone, views.cpu()] = True
-        fill = timed(lambda views=views: source.begin_epoch(views), device)  # type: ignore[misc]
-        ours = timed(lambda epoch=epoch: training.train_epoch(epoch), device)  # type: ignore[misc]
+        fill = timed(partial(source.begin_epoch, views), device)
+        ours = timed(partial(training.train_epoch, epoch), device)
         if epoch == 0:  # a warm-up, like these
             bare.epoch()
             for _ in range(2):

@@ -63,10 +63,10 @@ def until_first_step() -> int:
     step = Training.train_step
 
     def last(*arguments: object, **named: object) -> None:
-        step(*arguments, **named)  # type: ignore[arg-type]
+        step(*arguments, **named)  # type: ignore[arg-type]  # whatever the loop hands it
         os._exit(0)
 
-    Training.train_step = last  # type: ignore[assignment, method-assign]
+    Training.train_step = last  # type: ignore[assignment, method-assign]  # stands in for the step
     return main() or 3  # it ended without a step
 
 

@@ -174,7 +174,7 @@ def _decoded(pieces: _Pieces, workers: int, device: torch.device) -> Generator[T
     finally:
         # At once, not when the last traceback that mentions the iterator is forgotten; torch has no public name for it.
         if workers:
-            found._shutdown_workers()  # type: ignore[attr-defined]
+            found._shutdown_workers()  # type: ignore[attr-defined]  # torch has no public way
 
 
 @contextlib.contextmanager

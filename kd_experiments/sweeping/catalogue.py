@@ -192,7 +192,7 @@ def _layout(name: str, given: Any, jobs: Sequence[Mapping[str, str]]) -> TableLa
     from omegaconf import OmegaConf
 
     swept = {key: {job[key] for job in jobs} for key in jobs[0] if key != "seed"}
-    content = {} if given is None else dict(OmegaConf.to_container(given))  # type: ignore[arg-type]
+    content = {} if given is None else dict(OmegaConf.to_container(given))  # type: ignore[arg-type]  # a mapping
     rows = tuple(content.pop("rows", list(swept)[:1]))
     columns = tuple(content.pop("columns", [key for key in swept if key not in rows]))
     reference = {str(key): str(value) for key, value in content.pop("reference", {}).items()}

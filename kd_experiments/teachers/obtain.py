@@ -312,7 +312,7 @@ def _measure(config: Config, data: Data, folder: Path) -> None:
         if parallel.is_main():
             temporary = folder / ".outputs.part.npz"
             logits = {split: said[split].logits.cpu().numpy() for split in ("val", "test")}
-            np.savez(temporary, train_wrong=wrong.cpu().numpy(), **logits)  # type: ignore[arg-type]
+            np.savez(temporary, train_wrong=wrong.cpu().numpy(), **logits)  # type: ignore[arg-type]  # arrays by name
             temporary.replace(folder / "outputs.npz")
             files.write_json(folder / "record.json", facts)
 
