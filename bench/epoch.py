@@ -11,9 +11,10 @@ import torch
 
 from bench.figure import Figure, Seconds, Setting, ratios, timed
 from bench.loops import BareLoop, ConventionalLoop
-from bench.material import BATCH, CLASSES, PAIRS, Material, Pair, Subject
+from bench.material import BATCH, CLASSES, PAIRS, Material, Pair, Quiet, Subject
 from kd_experiments.networks import Network, build
-from kd_experiments.teachers.obtain import fresh_network
+from kd_experiments.teachers.obtain import fresh_network, obtain
+from kd_experiments.training import devices
 
 FASTER = {PAIRS[0]: 3.5, PAIRS[1]: 2.5}  # targets by pair
 EPOCHS = 240
@@ -69,6 +70,47 @@ def of_pair(subject: Subject, pair: Pair, repetitions: int) -> Iterator[Figure]:
         parts=seconds,
         note="same network, memory format and optimiser",
     )
+    if "one_by_one" in seconds:
+        yield Figure(
+            name="captured",
+            about="our epoch with every kernel started by the host (capture=off) over ours, replayed",
+            setting=setting,
+            unit="x",
+            better="higher",
+            target=None,
+            values=ratios(seconds["one_by_one"], seconds["ours"]),
+            parts=seconds,
+        )
+    if "ours_bfloat16" in seconds:
+        yield from of_half_precision(seconds, setting, share)
+
+
+def of_half_precision(seconds: Seconds, setting: str, share: float) -> Iterator[Figure]:
+    """The same two figures with precision=bfloat16; the conventional loop computes in float32 in both."""
+    yield Figure(
+        name="epoch_bfloat16",
+        about="a conventional loop's epoch over ours with precision=bfloat16, table filled",
+        setting=setting,
+        unit="x",
+        better="higher",
+        target=None,
+        values=ratios(seconds["conventional"], seconds["ours_bfloat16"]),
+        parts=seconds,
+        note="other numbers than in float32; what it does to accuracy stands in results/README.md",
+    )
+    ours, fill = seconds["ours_bfloat16"], seconds["fill_bfloat16"]
+    first = [epoch + share * all_images for epoch, all_images in zip(ours, fill, strict=True)]
+    yield Figure(
+        name="first_run_bfloat16",
+        about=f"the same, table filling as it goes, mean of {EPOCHS} epochs",
+        setting=setting,
+        unit="x",
+        better="higher",
+        target=None,
+        values=ratios(seconds["conventional"], first),
+        parts={**seconds, "first_run_epoch": first},
+        note="computed as first_run is",
+    )
 
 
 def unseen_share(views: int, epochs: int) -> float:
@@ -87,7 +129,16 @@ def measure(subject: Subject, pair: Pair, repetitions: int) -> Seconds:
 
     seen = torch.zeros(len(data.train), data.views.count, dtype=torch.bool)
     everyone = torch.arange(len(data.train))
+    # Variants: bfloat16 where float32 is the default, a written step where it is replayed.
+    bfloat16 = device.type == "cpu"
+    one_by_one = subject.training() if training.recorder is not None else None
+    if one_by_one is not None:
+        one_by_one.recorder = None
+    unkept = obtain(subject.with_overrides("teacher.table=off"), data, Quiet()).tabulated()
+
     seconds: Seconds = {"fill": [], "ours": [], "bare": [], "conventional": []}
+    seconds |= {"ours_bfloat16": [], "fill_bfloat16": []} if bfloat16 else {}
+    seconds |= {"one_by_one": []} if one_by_one is not None else {}
     for epoch in range(repetitions + 1):
         views = data.drawn(config.seed, epoch)
         assert views is not None
@@ -95,6 +146,13 @@ def measure(subject: Subject, pair: Pair, repetitions: int) -> Seconds:
         seen[everyone, views.cpu()] = True
         fill = timed(partial(source.begin_epoch, views), device)
         ours = timed(partial(training.train_epoch, epoch), device)
+        written = 0.0 if one_by_one is None else timed(partial(one_by_one.train_epoch, epoch), device)
+        half, half_fill = 0.0, 0.0
+        if bfloat16:
+            devices.make_deterministic(device, None, "bfloat16")
+            half = timed(partial(training.train_epoch, epoch), device)
+            half_fill = timed(partial(unkept.begin_epoch, views), device)
+            devices.make_deterministic(device, None)
         if epoch == 0:  # a warm-up, like these
             bare.epoch()
             for _ in range(2):
@@ -102,6 +160,11 @@ def measure(subject: Subject, pair: Pair, repetitions: int) -> Seconds:
             continue
         seconds["fill"].append(fill / unseen)
         seconds["ours"].append(ours)
+        if bfloat16:
+            seconds["ours_bfloat16"].append(half)
+            seconds["fill_bfloat16"].append(half_fill)
+        if one_by_one is not None:
+            seconds["one_by_one"].append(written)
         seconds["bare"].append(timed(bare.epoch, device))
         seconds["conventional"].append(timed(conventional.epoch, device))
     return seconds

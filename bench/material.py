@@ -24,6 +24,7 @@ from kd_experiments.run import make_learners
 from kd_experiments.supervision.selection import Everyone
 from kd_experiments.teachers.obtain import Teacher, obtain
 from kd_experiments.tracking.progress import Display
+from kd_experiments.training import capture
 from kd_experiments.training.loop import Training
 
 CLASSES = 100
@@ -54,7 +55,8 @@ class Subject:
             if not isinstance(config.selection, Everyone):
                 scores = obtain(config, data, Quiet()).selection_scores()
                 selected = config.selection.mask(scores).to(device=data.device, dtype=torch.float32)
-        return Training(learners, data, config.recipe, config.seed, source, selected)
+        recorder = capture.recorder(data.device, config.capture)
+        return Training(learners, data, config.recipe, config.seed, source, selected, recorder)
 
     def with_overrides(self, *more: str) -> Config:
         """The configuration with more typed at the end of the command line."""

@@ -117,6 +117,7 @@ def trace(training: Training, path: Path) -> str:
 def report(subject: Subject, pair: Pair, folder: Path) -> str:
     """One pair on one screen; its trace goes to `folder`."""
     training = subject.training()
+    training.recorder = None  # the parts of a replayed step cannot be told apart
     training.train_epoch(0)  # fills the table, warms up
     seconds = breakdown(training)
     path = folder / f"{pair[0]}-{pair[1]}.json"

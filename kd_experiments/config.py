@@ -26,6 +26,7 @@ from kd_experiments.supervision.temperature import TEMPERATURES, Constant, Tempe
 from kd_experiments.supervision.weighting import WEIGHTINGS, Weighting
 from kd_experiments.supervision.weighting import Constant as ConstantWeighting
 from kd_experiments.teachers.checkpoint_file import fingerprint
+from kd_experiments.training.devices import Precision
 from kd_experiments.training.recipe import Recipe
 
 # Raise this when a change of the code changes what a configuration computes: old runs are then not taken for new ones.
@@ -108,6 +109,8 @@ class Parts:
     rerun: bool
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: Count | None
+    precision: Precision
+    capture: Literal["auto", "off"]
     snapshots: Annotated[int, Interval(at_least=0)]
     paths: PathsConfig
     dataset: Annotated[DatasetConfig, DATASETS]
@@ -172,6 +175,7 @@ class Config(Parts):
         kept["dataset"] = self._data_matters()
         kept["recipe"] = _without(kept["recipe"], "name")
         kept["version"] = RESULTS_VERSION
+        kept |= self._precision_matters()
         # older runs do not know these keys
         unsaid = [key for key in ("standardise", "warm_up_epochs") if not self.given["method"][key]]
         kept["method"] = _without(self.given["method"], "name", "temperature", *unsaid)
@@ -193,10 +197,15 @@ class Config(Parts):
             "dataset": self._data_matters(),
             "label_noise": self.given["label_noise"],
             "version": RESULTS_VERSION,
+            **self._precision_matters(),
         }
         if self.teacher.checkpoint is not None:
             return kept | {"checkpoint": fingerprint(Path(self.teacher.checkpoint))}
         return kept | {"recipe": _without(self.given["teacher"]["recipe"], "name"), "seed": self.teacher.seed}
+
+    def _precision_matters(self) -> dict[str, str]:
+        """Nothing for `auto`, which older runs do not know."""
+        return {} if self.precision == "auto" else {"precision": self.precision}
 
     def _data_matters(self) -> dict[str, Any]:
         """Where the data are and who decodes them does not matter, except that a user's own folder has no other name

@@ -29,7 +29,7 @@ from kd_experiments.tracking.environment import environment
 from kd_experiments.tracking.progress import Display
 from kd_experiments.tracking.record import SCHEMA, RunFolder
 from kd_experiments.tracking.wandb_run import Tracker
-from kd_experiments.training import devices, files, parallel
+from kd_experiments.training import capture, devices, files, parallel
 from kd_experiments.training.evaluation import metrics, noise_metrics, outputs
 from kd_experiments.training.loop import Learner, Training
 
@@ -62,7 +62,7 @@ def _do(config: Config, signature: str, folder: RunFolder, display: Display, num
     if config.rerun:
         folder.forget()
     device = devices.pick(config.device, number)
-    devices.make_deterministic(device, config.threads)
+    devices.make_deterministic(device, config.threads, config.precision)
     record: Record = {
         "schema": SCHEMA,
         "signature": signature,
@@ -124,7 +124,8 @@ def _story(
 
     learners = make_learners(config, data, teacher)
     source = None if teacher is None else teacher.source(learners[0].objective.distiller.needs_features)
-    training = Training(learners, data, config.recipe, config.seed, source, selected)
+    recorder = capture.recorder(device, config.capture)
+    training = Training(learners, data, config.recipe, config.seed, source, selected, recorder)
     saved = files.load_own(folder.checkpoint)
     if saved is not None:
         training.restore(saved)

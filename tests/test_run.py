@@ -186,6 +186,7 @@ def test_signature_names_what_changes_the_result(tmp_path: Path) -> None:
     for overrides in (
         ("tracking.mode=disabled",), ("paths.results=elsewhere",), ("threads=1",), ("rerun=true",), ("device=cpu",),
         ("dataset.root=somewhere",), ("peer=vgg8",), ("snapshots=3",), ("method.name=mine",),
+        ("precision=auto",), ("capture=off",),
     ):  # fmt: skip
         assert signature("method=kd", *overrides) == same, overrides
     others = {
@@ -194,12 +195,27 @@ def test_signature_names_what_changes_the_result(tmp_path: Path) -> None:
             ("seed=1",), ("method.weight=.5",), ("temperature.value=5",), ("recipe.lr=.2",), ("teacher=resnet32",),
             ("teacher.seed=1",), ("teacher.recipe.epochs=3",), ("student=resnet14",), ("dataset.train_size=100",),
             ("label_noise=symmetric",), ("revision=probability_shift",), ("selection=random",),
-            ("weighting=right_wrong",), ("label_loss=label_smoothing",),
+            ("weighting=right_wrong",), ("label_loss=label_smoothing",), ("precision=float32",),
+            ("precision=bfloat16",),
         )
     }  # fmt: skip
-    assert len(others) == 14 and same not in others
+    assert len(others) == 16 and same not in others
     assert signature("method=none", "teacher=resnet32") == signature("method=none")
     assert signature("method=none", "label_loss=label_smoothing") == signature("method=none_ls")
+
+
+def test_half_precision_is_another_result_with_the_same_meaning(tmp_path: Path) -> None:
+    setting = ("method=kd", "device=cpu", "recipe.epochs=3", "recipe.lr=0.01")
+    precisions: tuple[tuple[str, ...], ...] = ((), ("precision=float32",), ("precision=bfloat16",))
+    default, exact, half = (do(tmp_path, *setting, *precision) for precision in precisions)
+    assert len({record["teacher"]["signature"] for record in (default, exact, half)}) == 3
+    assert default["metrics"] == exact["metrics"], "a CPU computes in float32 unless it is told otherwise"
+    assert half["metrics"] != exact["metrics"]
+    assert half["metrics"]["test_nll_last"] == pytest.approx(exact["metrics"]["test_nll_last"], rel=0.2)
+    assert all(tensor.dtype != torch.bfloat16 for tensor in weights(tmp_path, half).values())
+    assert do(tmp_path / "again", *setting, "precision=bfloat16")["metrics"] == half["metrics"]
+    assert do(tmp_path, *setting, "seed=1")["environment"], "and the next run of this process is float32 again"
+    assert not torch.is_autocast_enabled("cpu")
 
 
 def test_a_diverging_run_says_so_and_is_recorded(cli: Cli, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ class Distiller(nn.Module):
     needs_source: ClassVar[bool] = True  # is there a teacher or a peer at all?
     needs_features: ClassVar[bool] = False  # the source's features, hence a live source
     needs_second_view: ClassVar[bool] = False  # every sample in a strong view too
+    waits: ClassVar[bool] = False  # does the host wait for the device in a step, which then cannot be recorded?
     uses_temperature: ClassVar[bool] = False
     initialisation_epochs: int = 0  # epochs at the start whose only loss is `initialise`
 

@@ -45,8 +45,9 @@ class Memory(nn.Module):
         """exp(v . m / T) / Z, (B, D), (B, K + 1) -> (B, K + 1)."""
         similarities = torch.bmm(self.embeddings[places], embedding[:, :, None])[:, :, 0]
         scores = torch.exp(similarities / temperature)
-        self.scale = torch.where(self.scale > 0, self.scale, scores.detach().mean() * len(self.embeddings))
-        return scores / self.scale
+        scale = torch.where(self.scale > 0, self.scale, scores.detach().mean() * len(self.embeddings))
+        self.scale.copy_(scale)
+        return scores / scale
 
     @torch.no_grad()
     def remember(self, embedding: Tensor, index: Tensor, momentum: float) -> None:

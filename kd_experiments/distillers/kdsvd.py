@@ -85,6 +85,7 @@ class KDSVD(Distiller):
     """How the principal patterns of one stage relate to those of the next."""
 
     needs_features: ClassVar[bool] = True
+    waits: ClassVar[bool] = True  # the decomposition's outcome is looked at on the host
 
     def __init__(self, k: Count) -> None:
         super().__init__()

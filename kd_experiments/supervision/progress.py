@@ -16,9 +16,20 @@ class Progress(NamedTuple):
     fraction: Tensor  # () float32
 
     @staticmethod
-    def at(epoch: float, epochs: float, fraction: float | None = None, like: Tensor | None = None) -> Progress:
-        """The progress at a given epoch; `fraction` defaults to epoch / epochs. `like` sets dtype and device."""
+    def at(
+        epoch: float | Tensor,
+        epochs: float,
+        fraction: float | Tensor | None = None,
+        like: Tensor | None = None,
+    ) -> Progress:
+        """The progress at a given epoch; `fraction` defaults to epoch / epochs. `like` sets dtype and device of what is
+        no tensor yet.
+        """
         reference = torch.zeros(()) if like is None else like
         share = epoch / epochs if fraction is None else fraction
-        # new_full is a kernel; new_tensor would copy from the host and wait
-        return Progress(reference.new_full((), epoch), float(epochs), reference.new_full((), share))
+        return Progress(_scalar(epoch, reference), float(epochs), _scalar(share, reference))
+
+
+def _scalar(value: float | Tensor, like: Tensor) -> Tensor:
+    # new_full is a kernel; new_tensor would copy from the host and wait
+    return value if isinstance(value, Tensor) else like.new_full((), value)

@@ -37,7 +37,7 @@ def fill(overrides: Sequence[str], display: Display | None = None) -> None:
             f"advance; give teacher.table=disk"
         )
     device = devices.pick(config.device)
-    devices.make_deterministic(device, config.threads)
+    devices.make_deterministic(device, config.threads, config.precision)
     data = load(config.dataset, config.label_noise, config.data_folder).to(device)
     if data.views is None:
         raise UserError(

@@ -28,7 +28,11 @@ class TabulatedTeacher:
         self._epoch_logits: Tensor | None = None
 
     def begin_epoch(self, views: Tensor) -> None:
-        self._epoch_logits = self.answers(views)
+        logits = self.answers(views)
+        if self._epoch_logits is None:
+            self._epoch_logits = logits
+        else:
+            self._epoch_logits.copy_(logits)  # a recorded step reads them where they lie
 
     def answers(self, views: Tensor) -> Tensor:
         """What the teacher says about every training image in its view (N,), (N, C); asks it what is not known yet."""

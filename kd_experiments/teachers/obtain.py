@@ -41,7 +41,7 @@ from kd_experiments.teachers.frozen import LiveTeacher, TabulatedTeacher
 from kd_experiments.teachers.view_table import DiskTable, MemoryTable, NoTable, TableKind, ViewTable
 from kd_experiments.tracking.environment import environment
 from kd_experiments.tracking.progress import Display
-from kd_experiments.training import files, parallel
+from kd_experiments.training import capture, files, parallel
 from kd_experiments.training.evaluation import metrics, outputs
 from kd_experiments.training.loop import Learner, Source, Training
 
@@ -250,7 +250,9 @@ def _train(config: Config, data: Data, folder: Path, display: Display) -> None:
     """Train the teacher, resuming an interrupted training; leaves `teacher.pt` and snapshots."""
     recipe, seed = config.teacher.recipe.for_samples(len(data.train)), config.teacher.seed
     network = fresh_network(config.teacher.network, data, seed, "teacher")
-    training = Training([Learner.make("teacher", network, label_objective(config), recipe)], data, recipe, seed)
+    learner = Learner.make("teacher", network, label_objective(config), recipe)
+    recorder = capture.recorder(data.device, config.capture)
+    training = Training([learner], data, recipe, seed, recorder=recorder)
     checkpoint = folder / "checkpoint.pt"
     saved = files.load_own(checkpoint)
     if saved is not None:

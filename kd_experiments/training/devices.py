@@ -6,11 +6,16 @@ import contextlib
 import os
 import platform
 from contextlib import AbstractContextManager
+from typing import Literal
 
 import torch
 
 from kd_experiments.errors import UserError
 from kd_experiments.training import parallel
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+_precision: Precision = "auto"  # of this process, like its number of threads
 
 
 def pick(wanted: str, number: int = 0) -> torch.device:
@@ -34,9 +39,9 @@ def pick(wanted: str, number: int = 0) -> torch.device:
 
 
 def autocast(device: torch.device) -> AbstractContextManager[object]:
-    """bfloat16 on CUDA; on a CPU without matrix units it costs time, so float32 everywhere else."""
-    if device.type == "cuda":
-        return torch.autocast("cuda", dtype=torch.bfloat16)
+    """Around forward passes. By default bfloat16 on CUDA, and float32 elsewhere: so all CPUs compute alike."""
+    if _precision == "bfloat16" or (_precision == "auto" and device.type == "cuda"):
+        return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
 
 
@@ -45,14 +50,25 @@ def inference_batch(device: torch.device) -> int:
     return 128 if device.type == "cpu" else 500
 
 
-def make_deterministic(device: torch.device, threads: int | None) -> None:
-    """Same numbers for the same run: no algorithm search, and a stated number of threads."""
+def make_deterministic(device: torch.device, threads: int | None, precision: Precision = "auto") -> None:
+    """Same numbers for the same run: no algorithm search, a stated number of threads, a stated number format.
+
+    On CUDA float32 means what it says, and no kernel may add in any order it likes.
+    """
+    global _precision
+    if precision == "bfloat16" and device.type not in ("cpu", "cuda"):
+        raise UserError(f"precision=bfloat16: not available on device={device.type}; use precision=float32")
+    _precision = precision
     if threads is not None:
         torch.set_num_threads(threads)
     if device.type == "cuda":
+        exact = precision == "float32"
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
-        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = not exact
+        torch.set_float32_matmul_precision("highest" if exact else "high")
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may not repeat itself
+        torch.use_deterministic_algorithms(exact, warn_only=True)
 
 
 def describe(device: torch.device) -> dict[str, object]:

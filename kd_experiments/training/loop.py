@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from kd_experiments.networks import Network, Output
 from kd_experiments.randomness import derive
 from kd_experiments.supervision.objective import Batch, Objective
 from kd_experiments.supervision.progress import Progress
-from kd_experiments.training import parallel
+from kd_experiments.training import capture, parallel
 from kd_experiments.training.devices import autocast
 from kd_experiments.training.recipe import Recipe
 
@@ -48,6 +49,7 @@ class Learner:
     objective: Objective
     optimizer: torch.optim.Optimizer
     replica: torch.nn.parallel.DistributedDataParallel | None = None
+    initialising: bool = False  # is this epoch part of the distiller's initialisation?
 
     @staticmethod
     def make(name: str, network: Network, objective: Objective, recipe: Recipe) -> Learner:
@@ -60,15 +62,20 @@ class Learner:
         output: Output = self.network(images) if self.replica is None else self.replica(images)
         return output
 
+    def begin_epoch(self, epoch: int) -> None:
+        """While a part is initialised, the network's BN statistics rest, as in the public code."""
+        self.initialising = epoch < self.objective.distiller.initialisation_epochs
+        self.network.train(not self.initialising)
+
     @contextlib.contextmanager
-    def averaging(self, epoch: int) -> Iterator[None]:
+    def averaging(self) -> Iterator[None]:
         """Around forward and backward of a step: the gradients of all processes are averaged.
 
         While a part is initialised, some parameters have no gradient, which the replica would wait for.
         """
         if self.replica is None:
             yield
-        elif self.initialising(epoch):
+        elif self.initialising:
             with self.replica.no_sync():
                 yield
             parallel.average_gradients([*self.network.parameters(), *self.objective.parameters()])
@@ -76,9 +83,17 @@ class Learner:
             yield
             parallel.average_gradients(self.objective.parameters())
 
-    def initialising(self, epoch: int) -> bool:
-        """Is this epoch part of the distiller's initialisation? Its BN statistics then rest, as in the public code."""
-        return epoch < self.objective.distiller.initialisation_epochs
+    def update(self, lr: float | Tensor) -> None:
+        """One step of the optimiser. `lr` may be a tensor, () float32, that a recorded step reads anew each time."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+
+    def tensors(self) -> list[Tensor]:
+        """Everything that a step changes."""
+        modules = [*self.network.state_dict().values(), *self.objective.state_dict().values()]
+        slots = [slot for slots in self.optimizer.state.values() for slot in slots.values() if isinstance(slot, Tensor)]
+        return [*modules, *slots]
 
     def state(self) -> dict[str, Any]:
         return {
@@ -97,7 +112,8 @@ class Learner:
 class Training:
     """A training run between two epochs. `source` is None for plain training and for mutual learning.
 
-    Two learners are each other's source. `selected` (N,) says which samples the source may teach.
+    Two learners are each other's source. `selected` (N,) says which samples the source may teach. With a `recorder`
+    steps are replayed, which changes nothing but how long they take.
     """
 
     learners: Sequence[Learner]
@@ -106,11 +122,14 @@ class Training:
     seed: int
     source: Source | None = None
     selected: Tensor | None = None
+    recorder: capture.Recorder | None = None
     history: History = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.recipe = self.recipe.for_samples(len(self.data.train))
         parallel.check_batches(len(self.data.train), self.recipe.batch_size)
+        self._recorded: tuple[tuple[bool, ...], capture.Recorded] | None = None
+        self._names: list[str] = []  # of what a step returns
 
     @property
     def epoch(self) -> int:
@@ -153,20 +172,22 @@ class Training:
         torch.manual_seed(derive(self.seed, "epoch", epoch))  # dropout and the like
         if self.source is not None and (views := self.data.drawn(self.seed, epoch)) is not None:
             self.source.begin_epoch(views)
+        for learner in self.learners:
+            learner.begin_epoch(epoch)
         size = self.recipe.batch_size
         order = self.order(epoch)[: size * self.recipe.steps_of(epoch, self._steps)]
-        for learner in self.learners:
-            learner.network.train(not learner.initialising(epoch))
         totals: Tensor | None = None
-        names: list[str] = []
+        train_step = self._step_of_epoch()
         own = self.data.shown(parallel.own_part(order, size), self.seed, epoch, parallel.own_size(size))
         for step, (index, (own_index, images)) in enumerate(zip(order.split(size), own, strict=True)):
-            values = self.train_step(self.batch(index, own_index, images, epoch), epoch, step)
-            names = list(values)
-            weighted = torch.stack([value.float() for value in values.values()]) * len(index)
+            strong = self.data.strong(own_index, images, self.seed, epoch) if self._twice else None
+            lr = _single(self.recipe.lr_at(epoch, step, self._steps))
+            fraction = (epoch * self._steps + step) / self.recipe.steps(self._steps)
+            values = train_step(index, own_index, images, strong, epoch, fraction, lr)
+            weighted = values * len(index)
             totals = weighted if totals is None else totals.add_(weighted)
         assert totals is not None
-        means = dict(zip(names, (totals / len(order)).tolist(), strict=True))  # the epoch's one synchronisation
+        means = dict(zip(self._names, (totals / len(order)).tolist(), strict=True))  # the epoch's one synchronisation
         seconds = time.perf_counter() - started
         return means | {"train_seconds": seconds, "images_per_second": len(order) / seconds}
 
@@ -175,45 +196,70 @@ class Training:
         generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
         return torch.randperm(len(self.data.train), generator=generator).to(self.data.device)
 
-    def batch(self, index: Tensor, own_index: Tensor, images: Tensor, epoch: int) -> Batch:
-        """The samples `index` (B,), of which this process holds `images` (b, C, H, W): those of `own_index` (b,)."""
-        train = self.data.train
-        twice = any(learner.objective.distiller.needs_second_view for learner in self.learners)
-        return Batch(
-            index=index,
-            own_index=own_index,
-            images=images,
-            labels=train.labels[index],
-            true_labels=train.true_labels[index],
-            selected=self._taught[index],
-            strong_images=self.data.strong(own_index, images, self.seed, epoch) if twice else None,
-        )
-
     @cached_property
     def _taught(self) -> Tensor:
         """Which samples the source may teach, (N,) 0/1 float."""
         everyone = torch.ones(len(self.data.train), device=self.data.device)
         return everyone if self.selected is None else self.selected
 
-    def train_step(self, batch: Batch, epoch: int, step: int) -> dict[str, Tensor]:
-        """Both forwards first, then both updates: mutual learners judge each other as they were before the step."""
-        lr = self.recipe.lr_at(epoch, step, self._steps)
-        fraction = (epoch * self._steps + step) / self.recipe.steps(self._steps)
+    @cached_property
+    def _twice(self) -> bool:
+        """Does somebody need a second, strong view?"""
+        return any(learner.objective.distiller.needs_second_view for learner in self.learners)
+
+    def _step_of_epoch(self) -> Callable[..., Tensor]:
+        """`train_step`, recorded once for all epochs in which it does the same."""
+        if self.recorder is None or any(learner.objective.distiller.waits for learner in self.learners):
+            return self.train_step
+        stage = tuple(learner.initialising for learner in self.learners)
+        if self._recorded is None or self._recorded[0] != stage:
+            step = capture.Recorded(self.train_step, self.recorder, self._tensors, self.data.device)
+            self._recorded = (stage, step)
+        return self._recorded[1]
+
+    def _tensors(self) -> list[Tensor]:
+        return [tensor for learner in self.learners for tensor in learner.tensors()]
+
+    def train_step(
+        self,
+        index: Tensor,
+        own_index: Tensor,
+        images: Tensor,
+        strong_images: Tensor | None,
+        epoch: float | Tensor,
+        fraction: float | Tensor,
+        lr: float | Tensor,
+    ) -> Tensor:
+        """One step on the samples `index` (B,), of which this process holds `images` (b, C, H, W), those of `own_index`
+        (b,). Returns the history's columns, (columns,).
+
+        Both forwards first, then both updates: mutual learners judge each other as they were before the step. A
+        recorded step is told `epoch`, `fraction` and `lr` as () tensors, and nothing here may depend on their values.
+        """
+        train = self.data.train
+        batch = Batch(
+            index=index,
+            own_index=own_index,
+            images=images,
+            labels=train.labels[index],
+            true_labels=train.true_labels[index],
+            selected=self._taught[index],
+            strong_images=strong_images,
+        )
         progress = Progress.at(epoch, self.recipe.epochs, fraction, like=batch.selected)
         for learner in self.learners:
             learner.optimizer.zero_grad(set_to_none=True)
         with contextlib.ExitStack() as stack:
             for learner in self.learners:
-                stack.enter_context(learner.averaging(epoch))
-            losses, values = self._judge(batch, epoch, progress)
+                stack.enter_context(learner.averaging())
+            losses, values = self._judge(batch, progress)
             torch.stack(losses).sum().backward()
         for learner in self.learners:
-            for group in learner.optimizer.param_groups:
-                group["lr"] = lr
-            learner.optimizer.step()
-        return values
+            learner.update(lr)
+        self._names = list(values)
+        return torch.stack([value.float() for value in values.values()])
 
-    def _judge(self, batch: Batch, epoch: int, progress: Progress) -> tuple[list[Tensor], dict[str, Tensor]]:
+    def _judge(self, batch: Batch, progress: Progress) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Each learner's loss on the whole batch, and everything worth a column of the history by name."""
         again = batch.strong_images
         with autocast(self.data.device):
@@ -224,7 +270,7 @@ class Training:
         values: dict[str, Tensor] = {}
         for place, learner in enumerate(self.learners):
             source, second = self._source(batch, outputs, place), self._second(batch, strong, place)
-            judgement = learner.objective(batch, outputs[place], source, progress, learner.initialising(epoch), second)
+            judgement = learner.objective(batch, outputs[place], source, progress, learner.initialising, second)
             losses.append(judgement.loss)
             prefix = "" if place == 0 else f"{learner.name}_"
             values |= {f"{prefix}loss": losses[-1].detach()}
@@ -261,6 +307,12 @@ class Training:
             return strong[place], _detached(strong[1 - place])
         assert self.source is not None, "a distiller that needs a second view has a source"
         return strong[place], self._of_all(self.source.says_of(batch.strong_images), batch)
+
+
+def _single(value: float) -> float:
+    """Rounded to float32, as which a recorded step reads it."""
+    rounded: float = struct.unpack("f", struct.pack("f", value))[0]
+    return rounded
 
 
 def _refuse_divergence(row: dict[str, float], recipe: Recipe) -> None:

@@ -33,7 +33,7 @@ def test_the_subject_is_a_real_run(subject: Subject) -> None:
 
 def test_epoch_figures(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(epoch.FASTER, PAIR, 3.0)
-    over_conventional, first_run, over_bare = epoch.of_pair(subject, PAIR, 2)
+    over_conventional, first_run, over_bare, half, half_first = epoch.of_pair(subject, PAIR, 2)
     parts = {name: list(values) for name, values in first_run.parts.items()}
     share = epoch.unseen_share(162, 240)
     assert 0.5 < share < 0.55
@@ -42,6 +42,10 @@ def test_epoch_figures(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> Non
         assert over_conventional.values[turn] == pytest.approx(conventional / ours)
         assert first_run.values[turn] == pytest.approx(conventional / (ours + share * parts["fill"][turn]))
         assert over_bare.values[turn] == pytest.approx(ours / parts["bare"][turn])
+        in_half = parts["ours_bfloat16"][turn]
+        assert half.values[turn] == pytest.approx(conventional / in_half)
+        in_first = in_half + share * parts["fill_bfloat16"][turn]
+        assert half_first.values[turn] == pytest.approx(conventional / in_first)
 
 
 def test_influence_is_computed_anew_in_every_repetition(subject: Subject, setting: Setting) -> None:
@@ -80,7 +84,7 @@ def test_a_shortened_training_has_so_many_steps_after_its_initialisation(subject
     done = []
     training.learners[0].optimizer.register_step_post_hook(lambda *_: done.append(1))
     training.train_epoch(stage)
-    assert len(done) == 2 and not training.learners[0].initialising(stage)
+    assert len(done) == 2 and not training.learners[0].initialising
 
 
 def test_allocated_is_the_peak_of_what_is_held_at_once() -> None:

@@ -1,11 +1,29 @@
-"""Devices: jobs of a sweep take turns on several GPUs."""
+"""Devices: jobs of a sweep take turns on several GPUs; number formats."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
 import torch
 
+from kd_experiments.errors import UserError
 from kd_experiments.training import devices
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever a test tells torch is unsaid after it."""
+    monkeypatch.setattr(devices, "_precision", "auto")
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    for name in ("benchmark", "deterministic", "allow_tf32"):
+        monkeypatch.setattr(torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(before)
+    torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.parametrize(
@@ -20,3 +38,45 @@ def test_jobs_take_turns(wanted: str, count: int, number: int, expected: str, mo
     assert devices.pick(wanted, number) == torch.device(expected)
     assert current == ([torch.device(expected)] if count > 1 else [])
     assert devices.pick("cpu", number) == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "expected"),
+    [
+        (CPU, "auto", torch.float32),
+        (CPU, "float32", torch.float32),
+        (CPU, "bfloat16", torch.bfloat16),
+    ],
+)
+def test_a_forward_pass_computes_in_the_precision_that_was_asked_for(
+    device: torch.device, precision: devices.Precision, expected: torch.dtype, restored: None
+) -> None:
+    devices.make_deterministic(device, None, precision)
+    with devices.autocast(device):
+        assert torch.nn.functional.linear(torch.ones(2, 2), torch.ones(2, 2)).dtype == expected
+
+
+@pytest.mark.parametrize(("precision", "half"), [("auto", True), ("float32", False), ("bfloat16", True)])
+def test_a_gpu_computes_in_bfloat16_unless_told_otherwise(
+    precision: devices.Precision, half: bool, restored: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    devices.make_deterministic(CUDA, None, precision)
+    context = devices.autocast(CUDA)
+    assert isinstance(context, torch.autocast) == half
+    if isinstance(context, torch.autocast):
+        assert (context.device, context.fast_dtype) == ("cuda", torch.bfloat16)
+
+
+def test_float32_on_a_gpu_is_float32_and_repeats_itself(restored: None) -> None:
+    devices.make_deterministic(CUDA, None, "float32")
+    assert torch.get_float32_matmul_precision() == "highest" and not torch.backends.cudnn.allow_tf32
+    assert torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.deterministic
+    devices.make_deterministic(CUDA, None)
+    assert torch.get_float32_matmul_precision() == "high" and not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_precision_that_a_device_lacks_is_one_clear_line(restored: None) -> None:
+    with pytest.raises(UserError, match="precision=bfloat16: not available on device=mps; use precision=float32"):
+        devices.make_deterministic(torch.device("mps"), None, "bfloat16")
