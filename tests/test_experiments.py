@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
 from omegaconf import OmegaConf
 
 from kd_experiments.catalogue import choices
-from kd_experiments.choices import register_networks
+from kd_experiments.composing import composer
 from kd_experiments.config import check
 from kd_experiments.data.dataset import Data, Split
 from kd_experiments.data.views import Views
-from kd_experiments.places import home
 from kd_experiments.run import _make_objective
 from kd_experiments.teachers.frozen import LiveTeacher
 from kd_experiments.teachers.obtain import fresh_network
@@ -45,10 +42,7 @@ PARAMETERS = {name: entry["parameters"] for name, entry in json.loads((GOLDEN / 
 @pytest.fixture(scope="module")
 def hydra() -> Iterator[None]:
     """One initialisation for hundreds of compositions."""
-    os.environ["KD_EXPERIMENTS_HOME"] = str(home())
-    register_networks()
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(home() / "conf"), version_base="1.3"):
+    with composer():
         yield
 
 

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
-from kd_experiments.choices import register_networks
+from kd_experiments.composing import composer
 from kd_experiments.launcher_errors import EXTRAS, explain
 from kd_experiments.places import home
 from tests.conftest import Cli
@@ -31,13 +30,10 @@ def _installed(launcher: str) -> bool:
     return f"{launcher}.yaml" in ConfigStore.instance().repo["hydra"]["launcher"]
 
 
-def _launcher(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def _launcher(name: str) -> dict[str, Any]:
     if not _installed(PRESETS.get(name, name)):
         pytest.skip(f"needs the plugin of hydra/launcher={PRESETS.get(name, name)}")
-    monkeypatch.setenv("KD_EXPERIMENTS_HOME", str(home()))
-    register_networks()
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(home() / "conf"), version_base="1.3"):
+    with composer():
         config = compose("config", [f"hydra/launcher={name}", "paths.results=here"], return_hydra_config=True)
     config.hydra.job.num = 0
     content = OmegaConf.to_container(config.hydra.launcher, resolve=True)
@@ -52,15 +48,13 @@ def test_every_preset_is_known_here() -> None:
 @pytest.mark.parametrize(
     "name", [*PRESETS, *(key.rsplit("/", 1)[1] for key in EXTRAS if key.startswith("hydra/launcher/"))]
 )
-def test_presets_and_plain_launchers_compose(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _launcher(name, monkeypatch)["_target_"].startswith("hydra_plugins.")
+def test_presets_and_plain_launchers_compose(name: str) -> None:
+    assert _launcher(name)["_target_"].startswith("hydra_plugins.")
 
 
 @pytest.mark.parametrize(("name", "gpus"), [("slurm_cpu", None), ("slurm_gpu", 1)])
-def test_slurm_starts_a_run_again_and_keeps_its_files_with_the_results(
-    name: str, gpus: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    launcher = _launcher(name, monkeypatch)
+def test_slurm_starts_a_run_again_and_keeps_its_files_with_the_results(name: str, gpus: int | None) -> None:
+    launcher = _launcher(name)
     assert launcher["gpus_per_node"] == gpus
     assert launcher["additional_parameters"] == {"requeue": True}
     assert launcher["max_num_timeout"] > 0
