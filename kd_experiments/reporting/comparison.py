@@ -158,6 +158,8 @@ def spread_note(seeds: Sequence[int]) -> str:
 def difference_notes(reference: str, differences: Sequence[Difference | None]) -> list[str]:
     """How differences are to be read, and how large they would have to be to be seen."""
     tested = sum(found is not None and found.n > 1 for found in differences)
+    if not tested:
+        return [f"Differences to {reference} are of one seed each: nothing says how far another seed would be from it."]
     notes = [
         f"Differences to {reference} are paired by seed, with Student's 95 % interval; bold where it excludes "
         f"0; * where that stays after Holm's correction over the {tested} differences of this table (5 %)."

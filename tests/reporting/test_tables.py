@@ -256,3 +256,9 @@ def test_latex_is_escaped(tmp_path: Path) -> None:
     text = written(tmp_path)[1].read_text()
     assert r"btkd\_average" in text and r"top-1, last epoch (\%)" in text and r"\toprule" in text
     assert text.count("{") == text.count("}")
+
+
+def test_differences_of_one_seed_are_said_to_be_nothing_more(tmp_path: Path) -> None:
+    write(tmp_path, record("kd", 0, 92), record("lrds", 0, 93))
+    text = written(tmp_path)[0].read_text()
+    assert "Differences to kd are of one seed each" in text and "Holm" not in text
