@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kd_experiments.errors import UserError, no_such_choice
-from kd_experiments.reporting.arguments import parse
+from kd_experiments.reporting.arguments import asks_for_help, parse
 from kd_experiments.reporting.comparison import accuracy_table, compare
 from kd_experiments.reporting.formats import comma_separated, latex, markdown
 from kd_experiments.reporting.records import Records, Run, read_runs, settings
@@ -32,8 +32,7 @@ DEFAULTS = {"paths.results": "results", "reference": "", "source": "local", "ent
 
 def main(arguments: Sequence[str]) -> int:
     """Exit code 0, or 2 for a mistake of the user."""
-    if {"-h", "--help"} & set(arguments):
-        print(HELP, end="")
+    if asks_for_help(arguments, HELP):
         return 0
     try:
         values = parse(arguments, DEFAULTS)

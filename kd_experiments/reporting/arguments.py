@@ -7,6 +7,14 @@ from collections.abc import Mapping, Sequence
 from kd_experiments.errors import UserError, did_you_mean
 
 
+def asks_for_help(arguments: Sequence[str], text: str) -> bool:
+    """Print `text` if somebody wants to know how."""
+    if not {"-h", "--help"} & set(arguments):
+        return False
+    print(text, end="")
+    return True
+
+
 def parse(arguments: Sequence[str], defaults: Mapping[str, str]) -> dict[str, str]:
     """Defaults overridden by `key=value` arguments; `UserError` for anything else."""
     values = dict(defaults)

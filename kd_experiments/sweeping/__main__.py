@@ -1,6 +1,4 @@
-"""How far everything is: `python -m kd_experiments.sweeping list`, or `status` of all runs, or of one sweep's with
-`name=SWEEP`; `paths.results=DIR` looks elsewhere than in `results`.
-"""
+"""`python -m kd_experiments.sweeping list|status`: how far everything is; `--help` tells the arguments."""
 
 from __future__ import annotations
 
@@ -10,12 +8,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kd_experiments.errors import UserError, no_such_choice
-from kd_experiments.reporting.arguments import parse
+from kd_experiments.reporting.arguments import asks_for_help, parse
 from kd_experiments.sweeping.listing import listing
 from kd_experiments.sweeping.status import status_of_all, status_of_one
 
+HELP = """python -m kd_experiments.sweeping list|status [KEY=VALUE ...]
+
+list      every sweep: how many runs, how many are done, how long the rest takes
+status    every run: done, running, or failed and why
+
+  paths.results=DIR   where the runs lie (default: results)
+  name=SWEEP          status of this sweep's runs alone
+"""
+
 
 def main(arguments: Sequence[str]) -> int:
+    if asks_for_help(arguments, HELP):
+        return 0
     try:
         print("\n".join(_answer(arguments)))
         sys.stdout.flush()

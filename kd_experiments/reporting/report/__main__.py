@@ -1,4 +1,4 @@
-"""`python -m kd_experiments.reporting.report [paths.results=DIR]`: DIR/report/index.html, one file to send."""
+"""`python -m kd_experiments.reporting.report`: all results as one page; `--help` tells its arguments."""
 
 from __future__ import annotations
 
@@ -7,12 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kd_experiments.errors import UserError
-from kd_experiments.reporting.arguments import parse
+from kd_experiments.reporting.arguments import asks_for_help, parse
 from kd_experiments.reporting.report import write_report
+
+HELP = """python -m kd_experiments.reporting.report [KEY=VALUE ...]
+
+Writes DIR/report/index.html, one file to open or to send: every table, the figures in DIR/figures, every run.
+
+  paths.results=DIR   where the runs lie (default: results)
+"""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Exit code 0, also without any run, or 2 for a mistake of the user."""
+    if asks_for_help(arguments, HELP):
+        return 0
     try:
         report = write_report(Path(parse(arguments, {"paths.results": "results"})["paths.results"]))
     except UserError as error:
