@@ -19,6 +19,7 @@ SETTING = ("dataset", "label_noise", "student", "recipe")
 METHOD = ("method", "revision", "selection", "weighting", "temperature", "label_loss")
 PRIMARY = "test_top1_last"
 _PLACES = {"dataset.root", "dataset.download"}
+_NEW = {"kd_weight": 0.0, "standardise": False, "warm_up_epochs": 0}  # of the method: what older records leave unsaid
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,21 @@ def method_keys(config: Mapping[str, Any]) -> dict[str, Any]:
     if config["method"]["distiller"] == "none":
         return {"method.name": config["method"]["name"], **dict(flatten(config["label_loss"], "label_loss"))}
     groups = [*METHOD, "peer"] if config["method"]["source"] == "peer" else list(METHOD)
-    return {key: value for group in groups for key, value in flatten(config[group], group)}
+    known = {**config, "method": {**_NEW, **config["method"]}}
+    return {key: value for group in groups for key, value in flatten(known[group], group)}
 
 
 def setting_keys(config: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted keys of the setting, without places on the machine."""
     return {key: value for group in SETTING for key, value in flatten(config[group], group) if key not in _PLACES}
+
+
+def half_precision(record: Mapping[str, Any]) -> str | None:
+    """`bfloat16` where networks computed in it; None for float32, as which older records count on a CPU."""
+    chosen = record["config"].get("precision", "auto")
+    if chosen == "auto":
+        chosen = "bfloat16" if record.get("environment", {}).get("device") == "cuda" else "float32"
+    return None if chosen == "float32" else str(chosen)
 
 
 def flatten(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -137,7 +147,7 @@ R = TypeVar("R", bound=Recorded)
 
 @dataclass(frozen=True)
 class Setting(Generic[R]):
-    """Runs that may be compared: same data, label noise, student, recipe and teacher, or no teacher at all."""
+    """Runs that may be compared: same data, label noise, student, recipe, number format and teacher, or no teacher."""
 
     runs: tuple[R, ...]
     slug: str  # for file names
@@ -155,7 +165,8 @@ def settings(runs: Iterable[R]) -> list[Setting[R]]:
     """Group runs by setting, sorted by slug; runs without a frozen teacher stand in the setting of every teacher."""
     stages: dict[str, list[R]] = defaultdict(list)
     for run in runs:
-        stages[_digest(setting_keys(run.record["config"]))].append(run)
+        keys = setting_keys(run.record["config"]) | {"precision": half_precision(run.record)}
+        stages[_digest(keys)].append(run)
     found = []
     for stage, members in stages.items():
         taught: dict[str, list[R]] = defaultdict(list)
@@ -186,11 +197,12 @@ def _setting(runs: tuple[R, ...], identity: str, teacher: Mapping[str, Any] | No
     noisy = noise["name"] != "none"
     parts = [config["dataset"]["name"], f"{noise['name']}{noise['rate']:g}" if noisy else ""]
     parts += [teacher["network"] if teacher else "", student, hashlib.sha256(identity.encode()).hexdigest()[:6]]
-    return Setting(runs, "-".join(filter(None, parts)), title(config, teacher), teacher)
+    return Setting(runs, "-".join(filter(None, parts)), title(runs[0].record, teacher), teacher)
 
 
-def title(config: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> str:
+def title(record: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> str:
     """A setting in words."""
+    config, precision = record["config"], half_precision(record)
     pair = f"{teacher['network']} → {config['student']['network']}" if teacher else config["student"]["network"]
     limit = config["dataset"].get("train_size")
     size = f", {limit:,} training images" if limit else ""
@@ -198,7 +210,7 @@ def title(config: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> str:
     wrong = "" if noise["name"] == "none" else f", {noise['name']} label noise {noise['rate']:g}"
     recipe = config["recipe"]
     length = f"{recipe['iterations']} iterations" if recipe.get("iterations") else f"{recipe['epochs']} epochs"
-    return f"{config['dataset']['name']}{size}{wrong}: {pair}, {length}"
+    return f"{config['dataset']['name']}{size}{wrong}: {pair}, {length}" + (f", {precision}" if precision else "")
 
 
 def _digest(keys: Mapping[str, Any]) -> str:

@@ -221,7 +221,7 @@ def _published(runs: Sequence[Run]) -> Sequence[Published]:
 def _notes(grid: Grid) -> list[str]:
     runs = list(grid.runs.values())
     notes = [f"Paper: {grid.sweep.paper}"] if grid.sweep.paper else []
-    found = sorted({title(run.record["config"], run.record.get("teacher")) for run in runs})
+    found = sorted({title(run.record, run.record.get("teacher")) for run in runs})
     if len(found) <= SETTINGS_NAMED:
         notes.append(f"Setting: {'; '.join(found)}.")
     seeds = sorted({run.seed for run in runs})

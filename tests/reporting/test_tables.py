@@ -262,3 +262,36 @@ def test_differences_of_one_seed_are_said_to_be_nothing_more(tmp_path: Path) -> 
     write(tmp_path, record("kd", 0, 92), record("lrds", 0, 93))
     text = written(tmp_path)[0].read_text()
     assert "Differences to kd are of one seed each" in text and "Holm" not in text
+
+
+def test_runs_in_another_number_format_are_another_setting() -> None:
+    found = [
+        record(method, seed, top1, *overrides)
+        for method, seed, top1, overrides in (
+            ("kd", 0, 92, ()),
+            ("kd", 1, 93, ("precision=float32",)),
+            ("kd", 0, 82, ("precision=bfloat16",)),
+            ("none", 0, 90, ()),
+            ("none", 0, 80, ("precision=bfloat16",)),
+        )
+    ]
+    full, half = sorted(comparisons(found), key=lambda comparison: len(comparison.setting.title))
+    assert [row.seeds for row in full.rows] == [[0], [0, 1]]
+    assert [row.figures["test_top1_last"].mean for row in half.rows] == [80, 82]
+    assert half.setting.title == f"{full.setting.title}, bfloat16"
+
+
+def test_automatic_precision_is_that_of_the_device() -> None:
+    on_gpu = record("kd", 0, 92) | {"environment": {"device": "cuda"}}
+    stated = record("kd", 1, 92, "precision=bfloat16") | {"environment": {"device": "cpu"}}
+    assert len(comparisons([on_gpu, stated])) == 1
+    assert len(comparisons([on_gpu, record("kd", 1, 92)])) == 2
+
+
+def test_older_records_are_the_same_method() -> None:
+    """They do not say that no KD term was added, nothing was standardised and nothing warmed up."""
+    old, new = record("kd", 0, 92), record("kd", 1, 93)
+    for key in ("kd_weight", "standardise", "warm_up_epochs"):
+        del old["config"]["method"][key]
+    (comparison,) = comparisons([old, new])
+    assert [(row.label, row.seeds) for row in comparison.rows] == [("kd", [0, 1])]
