@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from kd_experiments.reporting.comparison import Comparison
-from kd_experiments.reporting.records import PRIMARY, flatten
+from kd_experiments.reporting.records import PRIMARY, data_words, flatten, half_precision, pair_words, training_words
 from kd_experiments.reporting.statistics import Spread, average_ranks
 from kd_experiments.reporting.table import Cell, Column, Table, table, words
 
@@ -49,9 +49,9 @@ def _rank_table(key: str, members: Sequence[Comparison]) -> Table | None:
         f"Rank 1 is the highest mean test top-1 at the last epoch (%, shown), of the {len(labels)} methods that were "
         f"run in all {len(members)} settings; ties share their mean rank."
     ]
-    heading = members[0].setting.title.split(":")[0]
-    length = members[0].setting.title.rsplit(", ", 1)[1]
-    return table("-".join(filter(None, parts)), f"Average rank, {heading}, {length}", "rank", columns, notes)
+    one = members[0].setting.runs[0].record
+    heading = f"Average rank, {data_words(one)}, {training_words(one)}"
+    return table("-".join(filter(None, parts)), heading, "rank", columns, notes)
 
 
 def _number(value: float, n: int) -> Cell:
@@ -59,7 +59,7 @@ def _number(value: float, n: int) -> Cell:
 
 
 def _pair(member: Comparison) -> str:
-    return member.setting.title.split(": ", 1)[1].rsplit(", ", 1)[0]
+    return pair_words(member.setting.runs[0].record, member.setting.teacher)
 
 
 def _family(comparison: Comparison) -> str:
@@ -67,5 +67,6 @@ def _family(comparison: Comparison) -> str:
     recipe = {key: config["recipe"].get(key) for key in ("name", "epochs", "iterations")}
     data = {key: value for key, value in config["dataset"].items() if key not in ("root", "download")}
     content = dict(flatten({"dataset": data, "label_noise": config["label_noise"], "recipe": recipe}, ""))
+    content["precision"] = half_precision(comparison.setting.runs[0].record)
     given = {key: value for key, value in content.items() if value is not None}
     return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()

@@ -202,15 +202,26 @@ def _setting(runs: tuple[R, ...], identity: str, teacher: Mapping[str, Any] | No
 
 def title(record: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> str:
     """A setting in words."""
-    config, precision = record["config"], half_precision(record)
-    pair = f"{teacher['network']} → {config['student']['network']}" if teacher else config["student"]["network"]
-    limit = config["dataset"].get("train_size")
+    return f"{data_words(record)}: {pair_words(record, teacher)}, {training_words(record)}"
+
+
+def data_words(record: Mapping[str, Any]) -> str:
+    dataset, noise = (record["config"][key] for key in ("dataset", "label_noise"))
+    limit = dataset.get("train_size")
     size = f", {limit:,} training images" if limit else ""
-    noise = config["label_noise"]
     wrong = "" if noise["name"] == "none" else f", {noise['name']} label noise {noise['rate']:g}"
-    recipe = config["recipe"]
+    return f"{dataset['name']}{size}{wrong}"
+
+
+def pair_words(record: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> str:
+    student: str = record["config"]["student"]["network"]
+    return f"{teacher['network']} → {student}" if teacher else student
+
+
+def training_words(record: Mapping[str, Any]) -> str:
+    recipe, precision = record["config"]["recipe"], half_precision(record)
     length = f"{recipe['iterations']} iterations" if recipe.get("iterations") else f"{recipe['epochs']} epochs"
-    return f"{config['dataset']['name']}{size}{wrong}: {pair}, {length}" + (f", {precision}" if precision else "")
+    return f"{length}, {precision}" if precision else length
 
 
 def _digest(keys: Mapping[str, Any]) -> str:

@@ -295,3 +295,13 @@ def test_older_records_are_the_same_method() -> None:
         del old["config"]["method"][key]
     (comparison,) = comparisons([old, new])
     assert [(row.label, row.seeds) for row in comparison.rows] == [("kd", [0, 1])]
+
+
+def test_ranks_are_not_averaged_over_number_formats(tmp_path: Path) -> None:
+    half = ("precision=bfloat16",)
+    found = [record(name, 0, 90, *more) for name in ("none", "kd") for more in ((), half)]
+    found += [record(name, 0, 90, "student=resnet14", *half) for name in ("none", "kd")]
+    write(tmp_path, *found)
+    (ranks,) = (table for table in all_tables(tmp_path) if table.kind == "rank")
+    assert ranks.title.startswith("Average rank, digits") and ranks.title.endswith(" epochs, bfloat16")
+    assert sorted(ranks.header[2:]) == ["resnet20 → resnet14", "resnet20 → resnet8"]
