@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from kd_experiments.errors import UserError
 from kd_experiments.networks import Output
 from kd_experiments.places import home
 from kd_experiments.reporting import figures, records
-from kd_experiments.reporting.figures import KINDS, Outcome, write_figures
+from kd_experiments.reporting.figures import KINDS, Outcome, btkd, write_figures
 from kd_experiments.reporting.figures import teacher as teacher_files
 from kd_experiments.reporting.figures.__main__ import main
 from kd_experiments.reporting.figures.influence import histogram
@@ -305,3 +306,15 @@ def test_scores_that_are_all_equal_have_a_histogram() -> None:
 
     taught = np.array([True, False, True])
     histogram(Figure().subplots(), np.zeros(3), taught, 0.7)
+
+
+def test_many_variants_of_btkd_take_several_rows_with_one_scale(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = next(setting for setting in settings(runs_below(made)) if "symmetric" not in setting.slug)
+    (one,) = btkd.variants([run for run in setting.runs if run.method == "btkd"])
+    monkeypatch.setattr(btkd, "variants", lambda runs: [one] * 5)
+    monkeypatch.setattr(btkd, "COLUMNS_OF_PANELS", 2)
+    figure = btkd.draw(replace(setting, runs=one.runs))
+    figure.draw_without_rendering()
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    assert len(panels) == 10
+    assert len({axes.get_ylim() for axes in panels if axes.get_ylim() != (-0.05, 1.05)}) == 1

@@ -20,10 +20,10 @@ def draw(setting: Setting) -> Figure:
     width = min(len(found), COLUMNS_OF_PANELS)
     height = math.ceil(len(found) / COLUMNS_OF_PANELS)
     figure = Figure(figsize=(max(1.2 + 2.9 * width, 6.0), 0.8 + 4.2 * height), layout="constrained")
-    grid = figure.subplots(2 * height, width, squeeze=False, sharex=True, sharey="row")
+    grid = figure.subplots(2 * height, width, squeeze=False, sharex=True)
     for axes in grid.flat:
         axes.set_visible(False)
-    for axes in grid[3::2].flat:
+    for axes in list(grid[1::2].flat)[1:]:
         axes.sharey(grid[1, 0])
     for place, variant in enumerate(found):
         row, column = divmod(place, width)
@@ -37,6 +37,7 @@ def draw(setting: Setting) -> Figure:
         wrong.set(ylabel=f"images the teacher\ngets wrong (of {samples:,})" if column == 0 else "")
         for axes in (weights, wrong):
             axes.set_visible(True)
+            axes.tick_params(labelleft=column == 0)
         epoch_axis(wrong)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
