@@ -38,6 +38,7 @@ def draw(setting: Setting) -> Figure:
         for axes in (weights, wrong):
             axes.set_visible(True)
             axes.tick_params(labelleft=column == 0)
+        wrong.tick_params(labelbottom=True)  # there may be no panel below
         epoch_axis(wrong)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
