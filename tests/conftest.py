@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +33,19 @@ TINY = (
     "threads=1",
     "device=cpu",
 )
+
+
+COMPOSED = "KD_EXPERIMENTS_TESTS_COMPOSED"  # the session's folder of composed configurations
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # the process that starts the others, which inherit the folder's name
+        os.environ[COMPOSED] = tempfile.mkdtemp(prefix="kd-composed-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop(COMPOSED), ignore_errors=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -87,7 +103,15 @@ def records(results: Path) -> list[dict[str, Any]]:
 
 
 def composed(*overrides: str) -> dict[str, Any]:
-    """The configuration the command line would compose, resolved."""
+    """The configuration the command line would compose, resolved; composed once for all processes of a test session."""
     from kd_experiments import composing
 
-    return composing.composed(overrides)
+    folder = Path(os.environ[COMPOSED])
+    kept = folder / hashlib.sha256(json.dumps(overrides).encode()).hexdigest()
+    if not kept.exists():
+        text = json.dumps(composing.composed(overrides))
+        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+            file.write(text)
+        os.replace(file.name, kept)
+    content: dict[str, Any] = json.loads(kept.read_text())
+    return content

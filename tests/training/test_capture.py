@@ -30,7 +30,7 @@ from tests.training.tape import TapeRecorder
 
 # Below autograd, where the tape listens, one of their convolutions takes another kernel, which rounds otherwise.
 ROUNDS = {"reviewkd": 1e-3, "reviewkd_kd": 1e-3}
-EPOCHS = 9  # four of initialisation where there is one: long enough for a recording of its own
+EPOCHS = 6  # three of initialisation where there is one: long enough for a recording of its own
 # Three steps an epoch, the last one smaller; the learning rate is another in every step.
 RECIPE = {"epochs": EPOCHS, "batch_size": 6, "schedule": "cosine", "warmup_epochs": 1, "momentum": 0.9}
 
@@ -39,7 +39,7 @@ def training(method: str, recorder: TapeRecorder | None = None, pair: tuple[str,
     config = config_of(method, *pair)
     options = dict(config.distiller_options)
     if "initialisation_epochs" in options:
-        options["initialisation_epochs"] = 4
+        options["initialisation_epochs"] = 3
     config = replace(config, recipe=replace(config.recipe, **RECIPE), distiller_options=options)
     made = training_of(config, data_of(8 if method != "ft" else 16), teacher_of(pair[0]))
     made.recorder = recorder
