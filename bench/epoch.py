@@ -136,37 +136,32 @@ def measure(subject: Subject, pair: Pair, repetitions: int) -> Seconds:
         one_by_one.recorder = None
     unkept = obtain(subject.with_overrides("teacher.table=off"), data, Quiet()).tabulated()
 
-    seconds: Seconds = {"fill": [], "ours": [], "bare": [], "conventional": []}
-    seconds |= {"ours_bfloat16": [], "fill_bfloat16": []} if bfloat16 else {}
-    seconds |= {"one_by_one": []} if one_by_one is not None else {}
+    seconds: Seconds = {}
     for epoch in range(repetitions + 1):
         views = data.drawn(config.seed, epoch)
         assert views is not None
         unseen = 1 - float(seen[everyone, views.cpu()].float().mean())
         seen[everyone, views.cpu()] = True
-        fill = timed(partial(source.begin_epoch, views), device)
-        ours = timed(partial(training.train_epoch, epoch), device)
-        written = 0.0 if one_by_one is None else timed(partial(one_by_one.train_epoch, epoch), device)
-        half, half_fill = 0.0, 0.0
+        turn = {
+            "fill": timed(partial(source.begin_epoch, views), device) / unseen,
+            "ours": timed(partial(training.train_epoch, epoch), device),
+        }
+        if one_by_one is not None:
+            turn["one_by_one"] = timed(partial(one_by_one.train_epoch, epoch), device)
         if bfloat16:
             devices.make_deterministic(device, None, "bfloat16")
-            half = timed(partial(training.train_epoch, epoch), device)
-            half_fill = timed(partial(unkept.begin_epoch, views), device)
+            turn["ours_bfloat16"] = timed(partial(training.train_epoch, epoch), device)
+            turn["fill_bfloat16"] = timed(partial(unkept.begin_epoch, views), device)
             devices.make_deterministic(device, None)
         if epoch == 0:  # a warm-up, like these
             bare.epoch()
             for _ in range(2):
                 conventional.step()
             continue
-        seconds["fill"].append(fill / unseen)
-        seconds["ours"].append(ours)
-        if bfloat16:
-            seconds["ours_bfloat16"].append(half)
-            seconds["fill_bfloat16"].append(half_fill)
-        if one_by_one is not None:
-            seconds["one_by_one"].append(written)
-        seconds["bare"].append(timed(bare.epoch, device))
-        seconds["conventional"].append(timed(conventional.epoch, device))
+        turn["bare"] = timed(bare.epoch, device)
+        turn["conventional"] = timed(conventional.epoch, device)
+        for name, value in turn.items():
+            seconds.setdefault(name, []).append(value)
     return seconds
 
 

@@ -172,7 +172,7 @@ def _decoded(pieces: _Pieces, workers: int, device: torch.device) -> Generator[T
                 raise UserError(piece)
             yield piece.to(device, non_blocking=cuda)
     finally:
-        # At once, not when the last traceback that mentions the iterator is forgotten; torch has no public name for it.
+        # At once, not when the last traceback that mentions the iterator is forgotten.
         if workers:
             found._shutdown_workers()  # type: ignore[attr-defined]  # torch has no public way
 

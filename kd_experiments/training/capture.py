@@ -2,7 +2,7 @@
 
 A step of a small network is many kernels of a few microseconds each, and a GPU ends them faster than the host can start
 them. A CUDA graph holds the very kernels the step has started, so a replayed step computes what the written one does.
-torch.compile would fuse kernels as well, but compiles every method and network for a minute, and rounds otherwise.
+torch.compile would fuse kernels as well, but must compile every method and network anew, and rounds otherwise.
 """
 
 from __future__ import annotations
@@ -144,7 +144,8 @@ class Recorded:
         try:
             self._graph, self._result = self._recorder.record(lambda: self._step(*self._places))
         except RuntimeError as error:
-            self._give_up(f"cannot be recorded ({str(error).splitlines()[0]})")
+            first, *_ = str(error).splitlines() or [type(error).__name__]
+            self._give_up(f"cannot be recorded ({first})")
         if held != [tensor.data_ptr() for tensor in self._state()]:
             raise UserError(
                 "a part of this method puts a new tensor in the place of a buffer in every step, which a recorded step "
