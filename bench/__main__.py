@@ -10,7 +10,7 @@ import time
 import traceback
 
 from bench import epoch, gpu_run, influence, memory, methods, one_teacher, processes, seeds, start
-from bench.figure import here
+from bench.measurement import here
 from bench.tables import write
 from kd_experiments.places import PACKAGE
 

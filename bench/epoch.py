@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from bench.figure import Figure, Seconds, Setting, ratios, timed
 from bench.loops import BareLoop, ConventionalLoop
 from bench.material import BATCH, CLASSES, PAIRS, Material, Pair, Quiet, Subject
+from bench.measurement import Measurement, Seconds, Setting, ratios, timed
 from kd_experiments.networks import Network, build
 from kd_experiments.teachers.obtain import fresh_network, obtain
 from kd_experiments.training import devices
@@ -20,21 +20,21 @@ FASTER = {PAIRS[0]: 3.5, PAIRS[1]: 2.5}  # targets by pair
 EPOCHS = 240
 
 
-def figures(setting: Setting) -> Iterator[Figure]:
+def figures(setting: Setting) -> Iterator[Measurement]:
     for pair in PAIRS:
         with tempfile.TemporaryDirectory() as folder:
             subject = Material(Path(folder), 500 if setting.quick else 1000).subject(pair, setting.device)
             yield from of_pair(subject, pair, setting.repetitions(3 if pair == PAIRS[0] else 5))
 
 
-def of_pair(subject: Subject, pair: Pair, repetitions: int) -> Iterator[Figure]:
+def of_pair(subject: Subject, pair: Pair, repetitions: int) -> Iterator[Measurement]:
     """Three figures from one interleaved measurement of four parts, an epoch each."""
     seconds = measure(subject, pair, repetitions)
     samples, views = len(subject.data.train), subject.data.views
     assert views is not None
     steps = subject.config.recipe.steps_per_epoch(samples)
     setting = f"{pair[0]} -> {pair[1]}, batch {BATCH}, epoch of {steps} steps, {steps * repetitions} steps a loop"
-    yield Figure(
+    yield Measurement(
         name="epoch",
         about="a conventional loop's epoch over ours, table filled",
         setting=setting,
@@ -47,7 +47,7 @@ def of_pair(subject: Subject, pair: Pair, repetitions: int) -> Iterator[Figure]:
     )
     share = unseen_share(views.count, EPOCHS)
     first = [ours + share * fill for ours, fill in zip(seconds["ours"], seconds["fill"], strict=True)]
-    yield Figure(
+    yield Measurement(
         name="first_run",
         about=f"a conventional loop's epoch over ours, table filling as it goes, mean of {EPOCHS} epochs",
         setting=setting,
@@ -59,7 +59,7 @@ def of_pair(subject: Subject, pair: Pair, repetitions: int) -> Iterator[Figure]:
         note=f"computed: {views.count} views an image, so that the teacher labels {share:.1%} of the images an epoch "
         "shows on average; fill is the measured time of labelling all of them",
     )
-    yield Figure(
+    yield Measurement(
         name="bare_loop",
         about="our epoch over a loop of forward, backward and SGD on random tensors",
         setting=setting,
@@ -71,7 +71,7 @@ def of_pair(subject: Subject, pair: Pair, repetitions: int) -> Iterator[Figure]:
         note="same network, memory format and optimiser",
     )
     if "one_by_one" in seconds:
-        yield Figure(
+        yield Measurement(
             name="captured",
             about="our epoch with every kernel started by the host (capture=off) over ours, replayed",
             setting=setting,
@@ -85,9 +85,9 @@ def of_pair(subject: Subject, pair: Pair, repetitions: int) -> Iterator[Figure]:
         yield from of_half_precision(seconds, setting, share)
 
 
-def of_half_precision(seconds: Seconds, setting: str, share: float) -> Iterator[Figure]:
+def of_half_precision(seconds: Seconds, setting: str, share: float) -> Iterator[Measurement]:
     """The same two figures with precision=bfloat16; the conventional loop computes in float32 in both."""
-    yield Figure(
+    yield Measurement(
         name="epoch_bfloat16",
         about="a conventional loop's epoch over ours with precision=bfloat16, table filled",
         setting=setting,
@@ -100,7 +100,7 @@ def of_half_precision(seconds: Seconds, setting: str, share: float) -> Iterator[
     )
     ours, fill = seconds["ours_bfloat16"], seconds["fill_bfloat16"]
     first = [epoch + share * all_images for epoch, all_images in zip(ours, fill, strict=True)]
-    yield Figure(
+    yield Measurement(
         name="first_run_bfloat16",
         about=f"the same, table filling as it goes, mean of {EPOCHS} epochs",
         setting=setting,
@@ -138,7 +138,7 @@ def measure(subject: Subject, pair: Pair, repetitions: int) -> Seconds:
 
     seconds: Seconds = {}
     for epoch in range(repetitions + 1):
-        views = data.drawn(config.seed, epoch)
+        views = data.epoch_views(config.seed, epoch)
         assert views is not None
         unseen = 1 - float(seen[everyone, views.cpu()].float().mean())
         seen[everyone, views.cpu()] = True

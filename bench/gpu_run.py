@@ -7,14 +7,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.figure import Figure, Setting
 from bench.material import BATCH, PAIRS, Material, Quiet
+from bench.measurement import Measurement, Setting
 from kd_experiments.run import run
 
 IMAGES = 45_000  # what CIFAR-100 leaves for training beside validation
 
 
-def figures(setting: Setting) -> Iterator[Figure]:
+def figures(setting: Setting) -> Iterator[Measurement]:
     values: list[float] = []
     epochs = 3 if setting.quick else 240
     note = "not run: no CUDA device here"
@@ -24,7 +24,7 @@ def figures(setting: Setting) -> Iterator[Figure]:
             started = time.perf_counter()
             run(config, Quiet())
             values, note = [time.perf_counter() - started], "the teacher's table is empty at the start"
-    yield Figure(
+    yield Measurement(
         name="gpu_run",
         about=f"a KD run of {epochs} epochs from start to record",
         setting=f"{PAIRS[0][0]} -> {PAIRS[0][1]}, batch {BATCH}, {IMAGES} training images",

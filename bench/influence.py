@@ -6,20 +6,20 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.figure import Figure, Setting, interleaved, ratios
 from bench.material import PAIRS, Material, Quiet, Subject
+from bench.measurement import Measurement, Setting, interleaved, ratios
 from kd_experiments.teachers.obtain import obtain
 from kd_experiments.training.evaluation import outputs
 
 
-def figures(setting: Setting) -> Iterator[Figure]:
+def figures(setting: Setting) -> Iterator[Measurement]:
     for pair in PAIRS[1:] if setting.quick else PAIRS:
         with tempfile.TemporaryDirectory() as folder:
             material = Material(Path(folder), 1000)
             yield of_teacher(material.subject(pair, setting.device), setting.repetitions(3), setting)
 
 
-def of_teacher(subject: Subject, repetitions: int, setting: Setting) -> Figure:
+def of_teacher(subject: Subject, repetitions: int, setting: Setting) -> Measurement:
     data, network = subject.data, subject.teacher.network
     asked = scoring(subject, repetitions + 1)
     seconds = interleaved(
@@ -27,7 +27,7 @@ def of_teacher(subject: Subject, repetitions: int, setting: Setting) -> Figure:
         repetitions,
         setting.device,
     )
-    return Figure(
+    return Measurement(
         name="influence",
         about="influence scores of the training set over one teacher forward pass of it",
         setting=f"{subject.config.teacher.network}, {len(data.train)} training and {len(data.val)} validation images",

@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kd_experiments import composing
+from kd_experiments.cli import composing
 from kd_experiments.config import Config, check
 from kd_experiments.data.dataset import Data
 from kd_experiments.data.load import load
 from kd_experiments.networks import build
 from kd_experiments.run import make_learners
-from kd_experiments.supervision.selection import Everyone
+from kd_experiments.supervision.selection import NoSelection
 from kd_experiments.teachers.obtain import Teacher, obtain
-from kd_experiments.tracking.progress import Display
+from kd_experiments.tracking.display import Display
 from kd_experiments.training import capture
 from kd_experiments.training.loop import Training
 
@@ -52,7 +52,7 @@ class Subject:
         source = selected = None
         if config.source == "teacher":
             source = self.teacher.source(learners[0].objective.distiller.needs_features)
-            if not isinstance(config.selection, Everyone):
+            if not isinstance(config.selection, NoSelection):
                 scores = obtain(config, data, Quiet()).selection_scores()
                 selected = config.selection.mask(scores).to(device=data.device, dtype=torch.float32)
         recorder = capture.recorder(data.device, config.capture)

@@ -12,8 +12,8 @@ from typing import TypedDict
 
 import torch
 
-from bench.figure import Figure, Setting
 from bench.material import Material
+from bench.measurement import Measurement, Setting
 from kd_experiments.places import PACKAGE
 
 PAIR = ("resnet8", "resnet8")  # a cheap teacher: what a row costs in memory does not depend on who wrote it
@@ -27,12 +27,12 @@ class Observed(TypedDict):
     table_bytes: int
 
 
-def figures(setting: Setting) -> Iterator[Figure]:
+def figures(setting: Setting) -> Iterator[Measurement]:
     with tempfile.TemporaryDirectory() as folder:
         yield of_images(Path(folder), 16_000, 2 if setting.quick else 5)
 
 
-def of_images(folder: Path, images: int, epochs: int) -> Figure:
+def of_images(folder: Path, images: int, epochs: int) -> Measurement:
     """One process fills the rows of some epochs, a fresh one reads them."""
     written, read = (_in_fresh_process(folder, images, epochs) for _ in range(2))
     size = read["table_bytes"]
@@ -43,7 +43,7 @@ def of_images(folder: Path, images: int, epochs: int) -> Figure:
     }
     grown = [(now["VmHWM"] - read["before"]["VmRSS"]) / size * 100 for now in read["after"]]
     parts["reading_peak_percent"] = grown
-    return Figure(
+    return Measurement(
         name="table_memory",
         about="resident memory a table on disk adds to a process that reads it, at its peak, over the table's size",
         setting=f"{images} images, 162 views, {epochs} epochs, a table of {size / 1e9:.2f} GB",
@@ -80,12 +80,12 @@ def observe(folder: Path, images: int, epochs: int) -> Observed:
     subject = Material(folder, images).subject(PAIR, torch.device("cpu"), "teacher.table=disk")
     data = subject.data
     with torch.inference_mode():  # what the network itself takes belongs to no table
-        subject.teacher.network(next(data.still(data.val, 500)))
+        subject.teacher.network(next(data.evaluation_batches(data.val, 500)))
     forget_peak()
     before, after = resident(), []
     source = subject.teacher.source(False)
     for epoch in range(epochs):
-        views = data.drawn(0, epoch)
+        views = data.epoch_views(0, epoch)
         assert views is not None
         source.begin_epoch(views)
         after.append(resident())

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from bench.figure import Figure, Setting, ratios, timed
 from bench.material import BATCH, PAIRS, Material, Subject, enlarged
-from kd_experiments.catalogue import methods
+from bench.measurement import Measurement, Setting, ratios, timed
+from kd_experiments.cli.choices import methods
 from kd_experiments.distillers import DISTILLERS
 from kd_experiments.training.loop import Training
 
@@ -25,14 +25,14 @@ STEPS = 3
 LARGE = 16_384  # images: CRD draws so many negatives
 
 
-def figures(setting: Setting) -> Iterator[Figure]:
+def figures(setting: Setting) -> Iterator[Measurement]:
     names = [method.name for method in methods()]
     with tempfile.TemporaryDirectory() as folder:
         subject = Material(Path(folder), 500 if setting.quick else 1000).subject(PAIR, setting.device)
         yield from of_methods(subject, names[::6] if setting.quick else names, setting.repetitions(3))
 
 
-def of_methods(subject: Subject, names: list[str], repetitions: int) -> Iterator[Figure]:
+def of_methods(subject: Subject, names: list[str], repetitions: int) -> Iterator[Measurement]:
     """Each method's steps beside KD's, in turn."""
     device = subject.data.device
     kd = steps(subject, "kd", STEPS)
@@ -44,7 +44,7 @@ def of_methods(subject: Subject, names: list[str], repetitions: int) -> Iterator
         times = [(timed(method, device), timed(kd, device)) for _ in range(repetitions)]
         own, reference = [a for a, _ in times], [b for _, b in times]
         bytes_ = kd_bytes if name == "kd" else memory(subject, name)  # two measurements differ by about .1 MB
-        yield Figure(
+        yield Measurement(
             name="method_cost",
             about=name,
             setting=f"{PAIR[0]} -> {PAIR[1]}, batch {BATCH}, {STEPS} steps a repetition",

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from bench.figure import Figure, Setting, timed
 from bench.material import BATCH, PAIRS, Material, Quiet
+from bench.measurement import Measurement, Setting, timed
 from kd_experiments.run import run
 
 METHODS = (
@@ -20,14 +20,14 @@ EPOCHS = 2
 LR = 1e-9  # the random teacher says enormous things, from which nothing may be learned
 
 
-def figures(setting: Setting) -> Iterator[Figure]:
+def figures(setting: Setting) -> Iterator[Measurement]:
     names = METHODS[::5] if setting.quick else METHODS
     with tempfile.TemporaryDirectory() as folder:
         material = Material(Path(folder), 1000)
         yield of_methods(material, names, setting)
 
 
-def of_methods(material: Material, names: tuple[str, ...], setting: Setting) -> Figure:
+def of_methods(material: Material, names: tuple[str, ...], setting: Setting) -> Measurement:
     """Each method's run beside one of the student alone with the same seed, as `run` does them."""
 
     def whole_run(method: str) -> None:
@@ -40,7 +40,7 @@ def of_methods(material: Material, names: tuple[str, ...], setting: Setting) -> 
     for name in names:
         methods.append(timed(partial(whole_run, name), setting.device))
         alone.append(timed(partial(whole_run, "none"), setting.device))
-    return Figure(
+    return Measurement(
         name="one_teacher",
         about=f"{len(names)} runs of logit methods with one teacher over as many of the student alone",
         setting=f"{PAIR[0]} -> {PAIR[1]}, batch {BATCH}, {EPOCHS} epochs of {material.images} images with evaluation",

@@ -11,20 +11,20 @@ from pathlib import Path
 
 import torch
 
-from bench.figure import Figure, Setting, interleaved
 from bench.material import BATCH, Material, Pair
+from bench.measurement import Measurement, Setting, interleaved
 
 PAIRS: tuple[Pair, ...] = (("resnet20", "resnet8"), ("resnet56", "resnet20"))
 IMAGES = 1000
 
 
-def figures(setting: Setting) -> Iterator[Figure]:
+def figures(setting: Setting) -> Iterator[Measurement]:
     for pair in PAIRS[:1] if setting.quick else PAIRS:
         with tempfile.TemporaryDirectory() as folder:
             yield of_pair(Path(folder), pair, setting)
 
 
-def of_pair(folder: Path, pair: Pair, setting: Setting) -> Figure:
+def of_pair(folder: Path, pair: Pair, setting: Setting) -> Measurement:
     """Waiting processes are told to train an epoch: first one with all threads, then two with one thread each."""
     cores = os.cpu_count() or 1
     Material(folder, IMAGES).subject(pair, torch.device("cpu"))  # so that the teacher is measured once
@@ -38,7 +38,7 @@ def of_pair(folder: Path, pair: Pair, setting: Setting) -> Figure:
     finally:
         for worker in workers:
             worker.stop()
-    return Figure(
+    return Measurement(
         name="two_at_a_time",
         about=f"runs an hour of two processes with one thread each over one process with {cores}",
         setting=f"{pair[0]} -> {pair[1]}, KD, table filled, batch {BATCH}, an epoch of {IMAGES} images, CPU",

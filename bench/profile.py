@@ -18,12 +18,12 @@ from unittest import mock
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from bench.figure import here
 from bench.material import BATCH, PAIRS, Material, Pair, Subject
+from bench.measurement import here
 from kd_experiments.data.dataset import Data
 from kd_experiments.places import PACKAGE
-from kd_experiments.supervision.objective import Objective
 from kd_experiments.training.loop import Training
+from kd_experiments.training.objective import Objective
 
 PARTS = ("forward", "backward", "optimiser", "loss", "augmentation", "teacher", "rest")
 STEPS = 16

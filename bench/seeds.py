@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
-from bench.figure import Figure, Setting, interleaved, ratios
 from bench.material import BATCH, CLASSES
+from bench.measurement import Measurement, Setting, interleaved, ratios
 from kd_experiments.networks import Network, build
 from kd_experiments.training.devices import autocast
 
@@ -20,12 +20,12 @@ STEPS = 4
 LR, MOMENTUM, DECAY = 0.05, 0.9, 5e-4
 
 
-def figures(setting: Setting) -> Iterator[Figure]:
+def figures(setting: Setting) -> Iterator[Measurement]:
     for name in STUDENTS[:1] if setting.quick else STUDENTS:
         yield of_student(name, setting)
 
 
-def of_student(name: str, setting: Setting) -> Figure:
+def of_student(name: str, setting: Setting) -> Measurement:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(SEEDS, BATCH, 3, 32, 32, generator=generator).to(setting.device)
     labels = torch.randint(0, CLASSES, (SEEDS, BATCH), generator=generator).to(setting.device)
@@ -44,7 +44,7 @@ def of_student(name: str, setting: Setting) -> Figure:
     seconds = interleaved(
         {"separate": one_after_the_other, "together": at_once}, setting.repetitions(5), setting.device
     )
-    return Figure(
+    return Measurement(
         name="seeds_together",
         about=f"{SEEDS} seeds one after the other over the {SEEDS} vmapped (torch.func), forward, backward and SGD",
         setting=f"{name}, batch {BATCH} a seed, {STEPS} steps a repetition",

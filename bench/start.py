@@ -9,13 +9,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-from bench.figure import Figure, Setting, interleaved
+from bench.measurement import Measurement, Setting, interleaved
 from kd_experiments.places import PACKAGE
 
 LIMITS = {"help": 0.8, "cfg_job": 1.0, "first_step": 5.0}
 
 
-def figures(setting: Setting) -> Iterator[Figure]:
+def figures(setting: Setting) -> Iterator[Measurement]:
     with tempfile.TemporaryDirectory() as results:
         run = [f"paths.results={results}", "tracking.mode=disabled", "method=kd"]
         call("kd_experiments", *run, "recipe.epochs=1")  # trains the teacher, fills the table for the first epoch
@@ -34,7 +34,7 @@ def figures(setting: Setting) -> Iterator[Figure]:
         "first_step": "from the command to the end of the first training step",
     }
     for name, values in seconds.items():
-        yield Figure(
+        yield Measurement(
             name=name,
             about=about[name],
             setting="digits, resnet20 -> resnet8, KD; teacher trained and table filled before",
@@ -57,7 +57,7 @@ def call(module: str, *arguments: str) -> float:
 
 def until_first_step() -> int:
     """The command line itself, in a process that ends with code 0 after the first training step."""
-    from kd_experiments.cli import main
+    from kd_experiments.__main__ import main
     from kd_experiments.training.loop import Training
 
     step = Training.train_step

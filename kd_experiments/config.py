@@ -17,14 +17,13 @@ from kd_experiments.data.settings import DATASETS, DatasetConfig
 from kd_experiments.distillers import DISTILLERS
 from kd_experiments.distillers.base import Distiller
 from kd_experiments.errors import UserError, did_you_mean, no_such_choice
-from kd_experiments.networks.catalogue import names as network_names
+from kd_experiments.networks.registry import names as network_names
 from kd_experiments.schema import Count, Interval, NonNegative, Positive, Seed, build, parameters
 from kd_experiments.supervision.label_loss import LABEL_LOSSES, LabelLoss
-from kd_experiments.supervision.revision import REVISIONS, NoRevision, Revision
-from kd_experiments.supervision.selection import SELECTIONS, Everyone, Selection
-from kd_experiments.supervision.temperature import TEMPERATURES, Constant, Temperature
+from kd_experiments.supervision.revision import REVISIONS, Revision
+from kd_experiments.supervision.selection import SELECTIONS, Selection
+from kd_experiments.supervision.temperature import TEMPERATURES, ConstantTemperature, Temperature
 from kd_experiments.supervision.weighting import WEIGHTINGS, Weighting
-from kd_experiments.supervision.weighting import Constant as ConstantWeighting
 from kd_experiments.teachers.checkpoint_file import fingerprint
 from kd_experiments.training.devices import Precision
 from kd_experiments.training.recipe import Recipe
@@ -158,7 +157,7 @@ class Config(Parts):
     @property
     def distillation_temperature(self) -> Temperature:
         """The temperature part; 1 where there is none, so that revisions agree with what is compared."""
-        return self.temperature if self.uses_temperature else Constant(1.0)
+        return self.temperature if self.uses_temperature else ConstantTemperature(1.0)
 
     @property
     def results(self) -> Path:
@@ -279,10 +278,10 @@ def _check_together(config: Config) -> None:
     """Refuse combinations that make no sense."""
     method = config.method.name
     chosen = {
-        "revision": not isinstance(config.revision, NoRevision),
-        "selection": not isinstance(config.selection, Everyone),
-        "weighting": not isinstance(config.weighting, ConstantWeighting),
-        "temperature": not isinstance(config.temperature, Constant),
+        "revision": not config.revision.is_none,
+        "selection": not config.selection.is_none,
+        "weighting": not config.weighting.is_none,
+        "temperature": not config.temperature.is_none,
     }
     if config.source == "none":
         for part in (part for part, is_chosen in chosen.items() if is_chosen):

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kd_experiments import files
 from kd_experiments.config import Config
 from kd_experiments.data.dataset import Data
 from kd_experiments.data.load import load
@@ -20,18 +21,16 @@ from kd_experiments.distillers.base import Distiller
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Network
 from kd_experiments.randomness import derive
-from kd_experiments.summary import summary_lines
-from kd_experiments.supervision.objective import Objective
-from kd_experiments.supervision.revision import NoRevision
-from kd_experiments.supervision.selection import Everyone
 from kd_experiments.teachers.obtain import Teacher, fresh_network, obtain
-from kd_experiments.tracking.environment import environment
-from kd_experiments.tracking.progress import Display
+from kd_experiments.tracking.display import Display
+from kd_experiments.tracking.machine import environment
 from kd_experiments.tracking.record import SCHEMA, RunFolder
+from kd_experiments.tracking.summary import summary_lines
 from kd_experiments.tracking.wandb_run import Tracker
-from kd_experiments.training import capture, devices, files, parallel
+from kd_experiments.training import capture, devices, parallel
 from kd_experiments.training.evaluation import metrics, noise_metrics, outputs
 from kd_experiments.training.loop import Learner, Training
+from kd_experiments.training.objective import Objective
 
 Record = dict[str, Any]
 
@@ -180,7 +179,7 @@ def make_learners(config: Config, data: Data, teacher: Teacher | None) -> list[L
     for place, network in networks.items():
         objective = _make_objective(config)
         torch.manual_seed(derive(config.seed, "distiller", place))
-        objective.distiller.expect(data.train.labels, data.classes)
+        objective.distiller.inspect_labels(data.train.labels, data.classes)
         if objective.distiller.needs_features:
             peers = [other for name, other in networks.items() if name != place]
             _fit_together(objective.distiller, network, peers[0] if teacher is None else teacher.network, data)
@@ -190,10 +189,10 @@ def make_learners(config: Config, data: Data, teacher: Teacher | None) -> list[L
 
 def _fit_together(distiller: Distiller, student: Network, source: Network, data: Data) -> None:
     """Let a distiller make the parts that depend on both networks, without moving any BN statistics."""
-    distiller.look_at(student, source)
-    images = next(data.still(data.train.at(torch.arange(2, device=data.device)), 2))
+    distiller.inspect_networks(student, source)
+    images = next(data.evaluation_batches(data.train.at(torch.arange(2, device=data.device)), 2))
     with torch.no_grad():
-        distiller.prepare(student.eval()(images), source.eval()(images))
+        distiller.build_modules(student.eval()(images), source.eval()(images))
 
 
 def _make_objective(config: Config) -> Objective:
@@ -214,7 +213,7 @@ def _make_objective(config: Config) -> Objective:
 
 def _select(config: Config, data: Data, teacher: Teacher | None, record: Record, folder: RunFolder) -> Tensor | None:
     """Which samples the source may teach, (N,) 0/1 float on the device; None for everyone. Kept as selected.csv."""
-    if isinstance(config.selection, Everyone):
+    if config.selection.is_none:
         return None
     ties = torch.zeros(len(data.train), dtype=torch.float64)  # without a teacher: the seeded order of ties decides
     scores = ties if teacher is None else teacher.selection_scores()
@@ -232,9 +231,9 @@ def _select(config: Config, data: Data, teacher: Teacher | None, record: Record,
 
 def _revision_facts(config: Config, teacher: Teacher, selected: Tensor | None) -> dict[str, Any]:
     """How many training images the teacher gets wrong without augmentation, and how many of them are revised."""
-    wrong = teacher.said["train_wrong"]
+    wrong = teacher.outputs["train_wrong"]
     taught = wrong if selected is None else wrong & (selected > 0)
-    revises = not isinstance(config.revision, NoRevision)
+    revises = not config.revision.is_none
     return {
         "name": config.given["revision"]["name"],
         "wrong": int(wrong.sum()),
@@ -249,13 +248,13 @@ def _evaluate(training: Training, data: Data, teacher: Teacher | None) -> dict[s
     for place, learner in enumerate(training.learners):
         prefix = "" if place == 0 else f"{learner.name}_"
         for split in ("val", "test"):
-            said = outputs(learner.network, data, getattr(data, split))
-            reference = None if teacher is None else teacher.said[split]
-            for name, value in metrics(said.logits, said.labels, reference).items():
+            predicted = outputs(learner.network, data, getattr(data, split))
+            reference = None if teacher is None else teacher.outputs[split]
+            for name, value in metrics(predicted.logits, predicted.labels, reference).items():
                 row[f"{prefix}{split}_{name}"] = value
         if data.train.true_labels is not data.train.labels:
-            said = outputs(learner.network, data, data.train)
-            for name, value in noise_metrics(said.logits, data.train.labels, data.train.true_labels).items():
+            predicted = outputs(learner.network, data, data.train)
+            for name, value in noise_metrics(predicted.logits, data.train.labels, data.train.true_labels).items():
                 row[f"{prefix}{name}"] = value
     if len(training.learners) == 2:
         for split in ("val", "test"):

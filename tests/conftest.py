@@ -80,7 +80,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     """Call the command line in this process; results go to a temporary folder."""
     from hydra.core.global_hydra import GlobalHydra
 
-    from kd_experiments.cli import main
+    from kd_experiments.__main__ import main
 
     def call(*arguments: str, tiny: bool = True) -> Answer:
         given = [*(TINY if tiny else ()), f"paths.results={tmp_path}", *arguments]
@@ -104,7 +104,7 @@ def records(results: Path) -> list[dict[str, Any]]:
 
 def composed(*overrides: str) -> dict[str, Any]:
     """The configuration the command line would compose, resolved; composed once for all processes of a test session."""
-    from kd_experiments import composing
+    from kd_experiments.cli import composing
 
     folder = Path(os.environ[COMPOSED])
     kept = folder / hashlib.sha256(json.dumps(overrides).encode()).hexdigest()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kd_experiments.distillers.ab import ab
 from kd_experiments.distillers.at import AT
-from kd_experiments.distillers.base import Distiller, Lesson, SecondView, Signal
+from kd_experiments.distillers.base import DistillationBatch, Distiller, SecondView, Targets
 from kd_experiments.distillers.cc import cc
 from kd_experiments.distillers.dist import DIST
 from kd_experiments.distillers.dkd import DKD
@@ -31,11 +31,11 @@ from kd_experiments.distillers.sp import SP
 from kd_experiments.networks import Output
 from kd_experiments.supervision.progress import Progress
 from kd_experiments.supervision.revision import Temperature, wrong_rows
-from kd_experiments.supervision.weighting import Rows
+from kd_experiments.supervision.weighting import SampleWeights
 from tests.golden_losses import Arrays, known
 
 
-def lesson(
+def batch(
     student: Output,
     source: Output,
     labels: Tensor,
@@ -44,30 +44,32 @@ def lesson(
     temperature: Temperature = 4.0,
     epoch: int = 0,
     epochs: int = 240,
-) -> Lesson:
+) -> DistillationBatch:
     """Samples that all count 1/B, unless weights are given; nothing is revised, and the second view is the first."""
     like = student.logits
     wrong = wrong_rows(source.logits, labels)
-    signal = Signal(source.logits, source.logits, wrong, torch.zeros_like(wrong), source)
-    return Lesson(
+    targets = Targets(source.logits, source.logits, wrong, torch.zeros_like(wrong), source)
+    return DistillationBatch(
         student=student,
-        signal=signal,
+        targets=targets,
         labels=labels,
         index=torch.arange(len(labels)),
-        rows=Rows(torch.full((len(labels),), 1 / len(labels), dtype=like.dtype) if weight is None else weight),
+        weights=SampleWeights(
+            torch.full((len(labels),), 1 / len(labels), dtype=like.dtype) if weight is None else weight
+        ),
         temperature=temperature,
         progress=Progress.at(epoch, epochs, like=like),
-        second=SecondView(student, signal, temperature),
+        second=SecondView(student, targets, temperature),
     )
 
 
-def loss(distiller: Distiller, given: Lesson) -> Tensor:
+def loss(distiller: Distiller, given: DistillationBatch) -> Tensor:
     return torch.stack(list(distiller(given).values())).sum()
 
 
-def logit_lesson(a: Arrays, temperature: Temperature) -> Lesson:
+def logit_lesson(a: Arrays, temperature: Temperature) -> DistillationBatch:
     student, teacher = a["student_logits"], a["teacher_logits"]
-    return lesson(
+    return batch(
         Output(student, (), (), student), Output(teacher, (), (), teacher), a["labels"], temperature=temperature
     )
 
@@ -77,14 +79,14 @@ def stages(a: Arrays, who: str) -> tuple[Tensor, ...]:
     return tuple(a[name] for name in sorted(name for name in a if name.startswith(f"{who}_feat")))
 
 
-def feature_lesson(a: Arrays, stem: bool = True) -> Lesson:
+def feature_lesson(a: Arrays, stem: bool = True) -> DistillationBatch:
     """The arrays as two networks' outputs; they hold no stem, so one is put before them unless all are compared."""
 
     def output(who: str) -> Output:
         maps = stages(a, who)
         return Output(a[f"{who}_logits"], (*maps[:1], *maps) if stem else maps, (), a[f"{who}_embed"])
 
-    return lesson(output("student"), output("teacher"), a["labels"])
+    return batch(output("student"), output("teacher"), a["labels"])
 
 
 @known("dkd_")

@@ -18,7 +18,6 @@ from kd_experiments.distillers.logit_mse import LogitMSE
 from kd_experiments.networks import Output
 from kd_experiments.supervision import label_loss as labels_say
 from kd_experiments.supervision import temperature as sharp
-from kd_experiments.supervision.objective import Batch, Objective
 from kd_experiments.supervision.progress import Progress
 from kd_experiments.supervision.revision import (
     LabelRevision,
@@ -30,6 +29,7 @@ from kd_experiments.supervision.revision import (
     wrong_rows,
 )
 from kd_experiments.supervision.weighting import RightThenWrong, RightWrong, Weighting
+from kd_experiments.training.objective import Batch, Objective
 
 Arrays = Mapping[str, Tensor]
 Answer = Callable[[Mapping[str, Any], Arrays], Tensor]
@@ -72,7 +72,7 @@ def objective_loss(
         distiller=distiller,
         revision=revision,
         weighting=weighting,
-        temperature=sharp.Constant(temperature),
+        temperature=sharp.ConstantTemperature(temperature),
         label_weight=label_weight,
         label_rows=label_rows,
         weight=weight,

@@ -34,7 +34,7 @@ from tests.conftest import TINY, Cli, records
         (["method=lrds", "+selection.ration=.5"], "selection.ration: no such key; did you mean selection.ratio?"),
         (["selection.ratio=.5"], "selection.ratio goes with selection=confidence or"),
         (["+recipe.epoch=3"], "recipe.epoch: no such key; did you mean recipe.epochs?"),
-        (["recipe.epoch=3"], "recipe.epoch: no such key for recipe=quick; did you mean recipe.epochs?"),
+        (["recipe.epoch=3"], "recipe.epoch: no such key for recipe=small_20; did you mean recipe.epochs?"),
         (["datset=digits"], "datset: no such key; did you mean dataset?"),
         (["+sed=3"], "sed: no such key; did you mean seed?"),
         (["method.alpha=1"], "method.alpha: no such key"),
@@ -122,7 +122,7 @@ def test_a_run_writes_only_below_its_results(cli: Cli, tmp_path: Path, monkeypat
 
 def test_help_imports_no_torch() -> None:
     code = (
-        "import sys; sys.argv = ['kd_experiments', '--help']; from kd_experiments.cli import main; "
+        "import sys; sys.argv = ['kd_experiments', '--help']; from kd_experiments.__main__ import main; "
         "assert main() == 0; assert 'torch' not in sys.modules and 'hydra' not in sys.modules"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -133,7 +133,7 @@ def test_help_imports_no_torch() -> None:
 
 def test_printing_the_configuration_imports_no_torch() -> None:
     code = (
-        "import sys; sys.argv = ['kd_experiments', '--cfg', 'job']; from kd_experiments.cli import main; "
+        "import sys; sys.argv = ['kd_experiments', '--cfg', 'job']; from kd_experiments.__main__ import main; "
         "assert main() == 0; assert 'torch' not in sys.modules"
     )
     assert "method:" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -12,8 +12,8 @@ import torch
 from hydra import compose
 from omegaconf import OmegaConf
 
-from kd_experiments.catalogue import choices
-from kd_experiments.composing import composer
+from kd_experiments.cli.choices import choices
+from kd_experiments.cli.composing import composer
 from kd_experiments.config import check
 from kd_experiments.data.dataset import Data, Split
 from kd_experiments.data.views import Views
@@ -83,7 +83,7 @@ def test_settings_of_the_papers_compose(name: str) -> None:
 
 def test_what_the_user_chooses_wins() -> None:
     given = composed(
-        "student=resnet14", "recipe=quick", "experiment=cifar100/vgg13_vgg8", "method=dkd", "dataset=digits",
+        "student=resnet14", "recipe=small_20", "experiment=cifar100/vgg13_vgg8", "method=dkd", "dataset=digits",
         "teacher.seed=3", "recipe.epochs=7",
     )  # fmt: skip
     assert (given["student"]["network"], given["dataset"]["name"]) == ("resnet14", "digits")

@@ -9,21 +9,21 @@ from typing import Any
 import pytest
 import torch
 
-from kd_experiments.catalogue import choices, methods, read_method
+from kd_experiments.cli.choices import choices, methods, read_method
 from kd_experiments.config import check
 from kd_experiments.distillers import DISTILLERS
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Output
 from kd_experiments.places import home
 from kd_experiments.run import _make_objective
-from kd_experiments.supervision.influence import Evidence
+from kd_experiments.supervision.influence import SplitOutputs
 from kd_experiments.supervision.label_loss import LABEL_LOSSES
-from kd_experiments.supervision.objective import Batch
 from kd_experiments.supervision.progress import Progress
 from kd_experiments.supervision.revision import REVISIONS
-from kd_experiments.supervision.selection import SELECTIONS, Snapshot, TeacherFacts
+from kd_experiments.supervision.selection import SELECTIONS, SelectionInputs, Snapshot
 from kd_experiments.supervision.temperature import TEMPERATURES
 from kd_experiments.supervision.weighting import WEIGHTINGS
+from kd_experiments.training.objective import Batch
 from tests.conftest import TINY, Cli, composed, records
 
 GROUPS = ("revision", "selection", "weighting", "temperature")
@@ -75,12 +75,12 @@ def batches() -> list[tuple[Batch, Output, Output]]:
     return found
 
 
-def selection_facts() -> TeacherFacts:
+def selection_facts() -> SelectionInputs:
     generator = torch.Generator().manual_seed(1)
-    part = Evidence(
+    part = SplitOutputs(
         torch.randn(36, 10, generator=generator), torch.randn(36, 4, generator=generator), torch.arange(36) % 10
     )
-    return TeacherFacts(part, part, lambda: [Snapshot(part, part, 0.1)])
+    return SelectionInputs(part, part, lambda: [Snapshot(part, part, 0.1)])
 
 
 @pytest.mark.parametrize("distiller", list(LOGIT_METHODS))

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_experiments.catalogue import choices
+from kd_experiments.cli.choices import choices
 from kd_experiments.config import Config, check
 from kd_experiments.distillers import DISTILLERS
 from kd_experiments.distillers.none import NoDistiller
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Output
 from kd_experiments.run import _make_objective
-from kd_experiments.supervision.objective import Batch
 from kd_experiments.supervision.progress import Progress
+from kd_experiments.training.objective import Batch
 from tests.conftest import Cli, composed, records
 
 PLUG_INS = [name for name in choices()["plug_in"] if name != "none"]

@@ -18,7 +18,7 @@ import torch
 
 from kd_experiments.config import check
 from kd_experiments.run import run
-from kd_experiments.tracking.progress import Display
+from kd_experiments.tracking.display import Display
 from tests.conftest import TINY, Cli, composed, records
 
 

@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kd_experiments.data.source import Source
+from kd_experiments.data.stored import StoredDataset
 from kd_experiments.errors import UserError
 
 FOLDER = ".kd_experiments-cache"
@@ -62,12 +62,12 @@ class Stored:
     images: Tensor
     labels: Tensor
     facts: Facts
-    release: Callable[[], None]  # see Source.release
+    release: Callable[[], None]  # see StoredDataset.release
     built: bool = False  # just now, rather than found
 
-    def source(self) -> Source:
+    def source(self) -> StoredDataset:
         train = self.facts.train
-        return Source(
+        return StoredDataset(
             self.images[:train],
             self.labels[:train],
             self.images[train:],

@@ -22,7 +22,7 @@ from filelock import FileLock
 from kd_experiments.data import cache, finding, safe_pickle
 from kd_experiments.data.cache import Facts, Labels, Pixels, Stored, Writer
 from kd_experiments.data.settings import DatasetConfig
-from kd_experiments.data.source import Source
+from kd_experiments.data.stored import StoredDataset
 from kd_experiments.errors import UserError
 
 
@@ -90,12 +90,12 @@ CIFAR100 = Release(
 )
 
 
-def read_cifar10(config: DatasetConfig, data_folder: Path) -> Source:
+def read_cifar10(config: DatasetConfig, data_folder: Path) -> StoredDataset:
     """CIFAR-10 from `dataset.root`, or from `data_folder` or `data/`."""
     return stored_cifar10(config, data_folder).source()
 
 
-def read_cifar100(config: DatasetConfig, data_folder: Path) -> Source:
+def read_cifar100(config: DatasetConfig, data_folder: Path) -> StoredDataset:
     """CIFAR-100 with its fine labels; `coarse` says to which of the 20 coarse classes each fine class belongs."""
     return stored_cifar100(config, data_folder).source()
 

@@ -88,27 +88,29 @@ class Data:
         floats = images.to(dtype=torch.float32, memory_format=torch.channels_last)
         return floats.mul_(scale[:, None, None]).add_(shift[:, None, None])
 
-    def show(self, index: Tensor, view: Tensor) -> Tensor:
+    def in_view(self, index: Tensor, view: Tensor) -> Tensor:
         """Training images `index` (B,) in their views (B,), ready for a network."""
         assert self.views is not None and isinstance(self.train.images, Tensor)
         return self.normalise(self.views.apply(self.train.images[index], view))
 
-    def drawn(self, seed: int, epoch: int) -> Tensor | None:
+    def epoch_views(self, seed: int, epoch: int) -> Tensor | None:
         """The view of every training image in one epoch, (N,) int64; None where views have no number."""
         return None if self.views is None else self.views.draw(seed, epoch, len(self.train), self.device)
 
-    def shown(self, order: Tensor, seed: int, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def training_batches(
+        self, order: Tensor, seed: int, epoch: int, batch_size: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """The training images `order` (n,) as one epoch shows them: their indices (B,) and images, as `normalise` has
         them.
 
         An image's view depends on seed, epoch and index alone, not on the order or the batch.
         """
-        view = self.drawn(seed, epoch)
+        view = self.epoch_views(seed, epoch)
         assert view is not None
         for index in order.split(batch_size):
-            yield index, self.show(index, view[index])
+            yield index, self.in_view(index, view[index])
 
-    def strong(self, index: Tensor, images: Tensor, seed: int, epoch: int) -> Tensor:
+    def strong_view(self, index: Tensor, images: Tensor, seed: int, epoch: int) -> Tensor:
         """The training images `index` (B,) in a second, strong view, ready for a network, (B, C, H, W).
 
         It has a crop and a flip of its own and then RandAugment, which depend on seed, epoch and index alone. `images`
@@ -118,7 +120,7 @@ class Data:
         shown = self.views.apply(self.train.images[index], self.views.draw_strong(seed, epoch, index))
         return self.normalise(rand_augment(shown, index, seed, epoch))
 
-    def still(self, split: Split, chunk: int) -> Iterator[Tensor]:
+    def evaluation_batches(self, split: Split, chunk: int) -> Iterator[Tensor]:
         """All images of a split, un-augmented, in order: batches of `chunk`, as `normalise` has them."""
         assert isinstance(split.images, Tensor)
         for images in split.images.split(chunk):

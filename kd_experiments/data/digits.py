@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from kd_experiments.data.source import Source
 from kd_experiments.data.splits import stratified
+from kd_experiments.data.stored import StoredDataset
 
 TEST_SIZE = 450
 
 
-def read_digits() -> Source:
+def read_digits() -> StoredDataset:
     """The data set with its fixed test split: 450 stratified images, whatever the configuration says."""
     from sklearn.datasets import load_digits
 
@@ -20,4 +20,6 @@ def read_digits() -> Source:
     images, labels = torch.from_numpy(pixels)[:, None], torch.from_numpy(bunch.target).long()
     test = torch.zeros(len(labels), dtype=torch.bool)
     test[stratified(labels, TEST_SIZE, seed=0, purpose="digits test split")] = True
-    return Source(images[~test], labels[~test], images[test], labels[test], tuple(str(digit) for digit in range(10)))
+    return StoredDataset(
+        images[~test], labels[~test], images[test], labels[test], tuple(str(digit) for digit in range(10))
+    )

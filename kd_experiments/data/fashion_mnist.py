@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kd_experiments.data.source import Source
+from kd_experiments.data.stored import StoredDataset
 from kd_experiments.errors import UserError
 
 CLASS_NAMES = (
@@ -26,7 +26,7 @@ FILES = (
 )
 
 
-def read_fashion_mnist(root: Path | None, download: bool, data_folder: Path) -> Source:
+def read_fashion_mnist(root: Path | None, download: bool, data_folder: Path) -> StoredDataset:
     """Read from `root` if given, else from `data_folder` (where a download is kept) or Debian's package."""
     folder = find(root, download, data_folder)
     train_images, train_labels, test_images, test_labels = (_read_idx(folder, name) for name in FILES)
@@ -37,7 +37,9 @@ def read_fashion_mnist(root: Path | None, download: bool, data_folder: Path) -> 
             )
         if labels.max() >= len(CLASS_NAMES):
             raise UserError(f"{folder}: a {part} label is {int(labels.max())}, Fashion-MNIST has classes 0 to 9")
-    return Source(train_images[:, None], train_labels.long(), test_images[:, None], test_labels.long(), CLASS_NAMES)
+    return StoredDataset(
+        train_images[:, None], train_labels.long(), test_images[:, None], test_labels.long(), CLASS_NAMES
+    )
 
 
 def find(root: Path | None, download: bool, data_folder: Path) -> Path:

@@ -9,11 +9,11 @@ from kd_experiments.data.cache import Stored
 from kd_experiments.data.finding import find
 from kd_experiments.data.image_tree import ImageTree, class_folders, list_classes, same_classes, store
 from kd_experiments.data.settings import DatasetConfig, ImageTreeConfig
-from kd_experiments.data.source import Source
+from kd_experiments.data.stored import StoredDataset
 from kd_experiments.errors import UserError
 
 
-def read_image_folder(config: ImageTreeConfig, data_folder: Path) -> Source:
+def read_image_folder(config: ImageTreeConfig, data_folder: Path) -> StoredDataset:
     """The user's own images from `dataset.root`; classes are the names of the folders, sorted.
 
     Validation images are held out of `train`, as everywhere in the suite; `val` is only measured.

@@ -15,23 +15,23 @@ from kd_experiments.data.image_folder import list_image_folder
 from kd_experiments.data.image_tree import ImageTree
 from kd_experiments.data.settings import StreamedConfig
 from kd_experiments.data.sound_files import sound_files
-from kd_experiments.data.source import Source
+from kd_experiments.data.stored import StoredDataset
 
 
-def read_imagenet(config: StreamedConfig, data_folder: Path) -> Source:
+def read_imagenet(config: StreamedConfig, data_folder: Path) -> StoredDataset:
     """ImageNet as torchvision's ImageFolder takes it: classes are the WordNet ids, sorted; fewer than 1000 do, too."""
     return _source(list_image_folder(config, data_folder, ["imagenet", "ImageNet"]), config, data_folder)
 
 
-def read_image_folder_streamed(config: StreamedConfig, data_folder: Path) -> Source:
+def read_image_folder_streamed(config: StreamedConfig, data_folder: Path) -> StoredDataset:
     """The user's own images, as `dataset=image_folder` reads them, for as many as memory cannot hold."""
     return _source(list_image_folder(config, data_folder, ["image_folder"]), config, data_folder)
 
 
-def _source(tree: ImageTree, config: StreamedConfig, data_folder: Path) -> Source:
+def _source(tree: ImageTree, config: StreamedConfig, data_folder: Path) -> StoredDataset:
     if config.skip_corrupt:
         tree = sound_files(tree, data_folder)
     images, labels = ImageFiles.of(tree.folder, tree.files, config.image_size), torch.tensor(tree.labels)
     places = torch.arange(len(labels))
     train, test = places[: tree.train], places[tree.train :]
-    return Source(images[train], labels[train], images[test], labels[test], tree.class_names)
+    return StoredDataset(images[train], labels[train], images[test], labels[test], tree.class_names)

@@ -20,15 +20,15 @@ from kd_experiments.data.imagenet import read_image_folder_streamed, read_imagen
 from kd_experiments.data.label_noise import LabelNoise, LabelSource
 from kd_experiments.data.random_crops import RandomCrops
 from kd_experiments.data.settings import DatasetConfig, StreamedConfig
-from kd_experiments.data.source import Source
 from kd_experiments.data.splits import split_train
+from kd_experiments.data.stored import StoredDataset
 from kd_experiments.data.streamed import StreamedData, sampled_statistics
 from kd_experiments.data.tiny_imagenet import read_tiny_imagenet
 from kd_experiments.data.views import Views
 from kd_experiments.errors import UserError, no_such_choice
 
 # Each takes the configuration class that `settings.DATASETS` has under its name, and the folder for downloads.
-READERS: dict[str, Callable[..., Source]] = {
+READERS: dict[str, Callable[..., StoredDataset]] = {
     "digits": lambda config, data_folder: read_digits(),
     "fashion_mnist": lambda config, data_folder: read_fashion_mnist(
         Path(config.root) if config.root else None, config.download, data_folder

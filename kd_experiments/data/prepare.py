@@ -17,7 +17,7 @@ from kd_experiments.data.image_files import ImageFiles
 from kd_experiments.data.image_folder import stored_image_folder
 from kd_experiments.data.imagenet import read_image_folder_streamed, read_imagenet
 from kd_experiments.data.settings import DATASETS, DatasetConfig
-from kd_experiments.data.source import Source
+from kd_experiments.data.stored import StoredDataset
 from kd_experiments.data.tiny_imagenet import stored_tiny_imagenet
 from kd_experiments.errors import UserError, did_you_mean, no_such_choice
 from kd_experiments.places import home
@@ -95,7 +95,7 @@ def _configure(name: str, settings: Sequence[str]) -> tuple[DatasetConfig, Path]
     return build_choice(DATASETS, given, "dataset"), results / "data"
 
 
-def _read_as_it_is(config: DatasetConfig, data_folder: Path) -> tuple[Source, str]:
+def _read_as_it_is(config: DatasetConfig, data_folder: Path) -> tuple[StoredDataset, str]:
     if config.name in _STREAMED:
         source = _STREAMED[config.name](config, data_folder)  # type: ignore[arg-type]  # built for this name
         assert isinstance(source.train_images, ImageFiles)

@@ -19,7 +19,7 @@ import numpy as np
 from kd_experiments.data import cache
 from kd_experiments.data.decode import BrokenImage, open_rgb
 from kd_experiments.data.image_tree import WORKERS, ImageTree, refuse_empty_classes, warn_of_skipped, with_progress
-from kd_experiments.training.files import write_json
+from kd_experiments.files import write_json
 
 PIECE = 256
 

@@ -58,7 +58,9 @@ class StreamedData(Data):
     crops: RandomCrops
     workers: int
 
-    def shown(self, order: Tensor, seed: int, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def training_batches(
+        self, order: Tensor, seed: int, epoch: int, batch_size: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         assert isinstance(self.train.images, ImageFiles)
         augmentation = Augmentation(self.crops, seed, epoch)
         with contextlib.closing(
@@ -67,13 +69,13 @@ class StreamedData(Data):
             for index, images in zip(order.split(batch_size), found, strict=True):
                 yield index, self.normalise(images)
 
-    def strong(self, index: Tensor, images: Tensor, seed: int, epoch: int) -> Tensor:
+    def strong_view(self, index: Tensor, images: Tensor, seed: int, epoch: int) -> Tensor:
         """RandAugment of the first view: a crop of its own would decode every file twice."""
         scale, shift = 255 * self.std[:, None, None], 255 * self.mean[:, None, None]
         shown = (images * scale + shift).round_().clamp_(0, 255).to(torch.uint8)
         return self.normalise(rand_augment(shown, index, seed, epoch))
 
-    def still(self, split: Split, chunk: int) -> Iterator[Tensor]:
+    def evaluation_batches(self, split: Split, chunk: int) -> Iterator[Tensor]:
         assert isinstance(split.images, ImageFiles)
         everything = torch.arange(len(split))
         with contextlib.closing(batches(split.images, everything, chunk, None, self.workers, self.device)) as found:

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
 from kd_experiments.distillers.features import Regressor, deepest, source_of
 from kd_experiments.networks import Output
 from kd_experiments.schema import Interval, NonNegative
@@ -51,16 +51,16 @@ class AB(Distiller):
         self.initialisation_epochs = initialisation_epochs
         self.after_initialisation = after_initialisation
 
-    def prepare(self, student: Output, source: Output) -> None:
+    def build_modules(self, student: Output, source: Output) -> None:
         self.connectors = nn.ModuleList(
             nn.Identity() if s.shape == t.shape else Regressor(s, t, relu=False)
             for s, t in deepest(student.preactivations, source.preactivations)
         )
 
-    def initialise(self, lesson: Lesson) -> dict[str, Tensor]:
-        pairs = deepest(lesson.student.preactivations, source_of(lesson).preactivations)
+    def initialise(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        pairs = deepest(batch.student.preactivations, source_of(batch).preactivations)
         student = [connect(s) for connect, (s, _) in zip(self.connectors, pairs, strict=True)]
-        return {"ab": lesson.rows.mean(ab(student, [t for _, t in pairs], self.margin))}
+        return {"ab": batch.weights.mean(ab(student, [t for _, t in pairs], self.margin))}
 
-    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
-        return self.initialise(lesson) if self.after_initialisation else {}
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        return self.initialise(batch) if self.after_initialisation else {}

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
 from kd_experiments.distillers.features import deepest, per_sample_mean, same_size, source_of
 from kd_experiments.schema import Positive
 
@@ -38,6 +38,6 @@ class AT(Distiller):
         super().__init__()
         self.p = p
 
-    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
-        pairs = deepest(lesson.student.features, source_of(lesson).features)
-        return {"at": lesson.rows.mean(torch.stack([at(s, t, self.p) for s, t in pairs]).sum(0))}
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        pairs = deepest(batch.student.features, source_of(batch).features)
+        return {"at": batch.weights.mean(torch.stack([at(s, t, self.p) for s, t in pairs]).sum(0))}

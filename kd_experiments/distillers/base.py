@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from kd_experiments.networks import Network, Output
 from kd_experiments.schema import Registry
 from kd_experiments.supervision.progress import Progress
-from kd_experiments.supervision.weighting import Rows
+from kd_experiments.supervision.weighting import SampleWeights
 
 
 @dataclass(frozen=True)
-class Signal:
-    """What the source of supervision says about a batch, after revision."""
+class Targets:
+    """The source's logits on a batch, after revision."""
 
     logits: Tensor  # (B, C) revised
-    raw_logits: Tensor  # (B, C) as the source said it
+    raw_logits: Tensor  # (B, C) as the source gave it
     wrong: Tensor  # (B,) bool: the raw arg max is not the label
     revised: Tensor  # (B,) bool: rows whose logits were changed
     output: Output | None  # the source's whole output, when the distiller needs features
@@ -26,31 +26,32 @@ class Signal:
 
 @dataclass(frozen=True)
 class SecondView:
-    """The same samples in a second, strong view: what the student says, what the source says, and how sharp it is."""
+    """The same samples in a second, strong view: the student's output, the source's targets, and their temperature."""
 
     student: Output
-    signal: Signal
+    targets: Targets
     temperature: float | Tensor  # a number or (B,)
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """One batch as a distiller sees it."""
+class DistillationBatch:
+    """One batch of what a distiller compares."""
 
     student: Output
-    signal: Signal
+    targets: Targets
     labels: Tensor  # (B,)
     index: Tensor  # (B,) places in the training set
-    rows: Rows
+    weights: SampleWeights
     temperature: float | Tensor  # a number or (B,)
     progress: Progress
     second: SecondView | None = None  # when the distiller needs it
 
 
 class Distiller(nn.Module):
-    """Base of all distillers: maps a lesson to named loss terms, each already weighted by `lesson.rows`.
+    """Base of all distillers: maps a batch to named loss terms, each already weighted by `batch.weights`.
 
-    Constructor parameters are the method's hyper-parameters (`method.*`). Trainable parts are made in `prepare`.
+    Constructor parameters are the method's hyper-parameters (`method.*`). Trainable parts are made in
+    `build_modules`.
     """
 
     needs_source: ClassVar[bool] = True  # is there a teacher or a peer at all?
@@ -60,20 +61,20 @@ class Distiller(nn.Module):
     uses_temperature: ClassVar[bool] = False
     initialisation_epochs: int = 0  # epochs at the start whose only loss is `initialise`
 
-    def look_at(self, student: Network, source: Network) -> None:
-        """Read facts off the networks themselves, before `prepare`."""
+    def inspect_networks(self, student: Network, source: Network) -> None:
+        """Read facts off the networks themselves, before `build_modules`."""
 
-    def expect(self, labels: Tensor, classes: int) -> None:
-        """Get ready for a training set with these labels, (N,) in the order of `Lesson.index`; before `prepare`."""
+    def inspect_labels(self, labels: Tensor, classes: int) -> None:
+        """Get ready for a training set with these labels, (N,) as `batch.index` counts; before `build_modules`."""
 
-    def prepare(self, student: Output, source: Output) -> None:
+    def build_modules(self, student: Output, source: Output) -> None:
         """Make parts that depend on shapes, given one example output of each network (on any device)."""
 
-    def initialise(self, lesson: Lesson) -> dict[str, Tensor]:
+    def initialise(self, batch: DistillationBatch) -> dict[str, Tensor]:
         """The terms of the first `initialisation_epochs`, which take the place of all others."""
         raise NotImplementedError
 
-    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
         raise NotImplementedError
 
 
@@ -82,12 +83,12 @@ class LogitDistiller(Distiller):
 
     term: ClassVar[str]
 
-    def per_sample(self, lesson: Lesson) -> Tensor:
+    def per_sample(self, batch: DistillationBatch) -> Tensor:
         """Losses (B,)."""
         raise NotImplementedError
 
-    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
-        return {self.term: lesson.rows.mean(self.per_sample(lesson))}
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        return {self.term: batch.weights.mean(self.per_sample(batch))}
 
 
 DISTILLERS: Registry[Distiller] = Registry("method.distiller")

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
 from kd_experiments.distillers.features import source_of
 from kd_experiments.distillers.relations import counted
 from kd_experiments.networks import Output
@@ -35,11 +35,11 @@ class CC(Distiller):
         super().__init__()
         self.dimension = dimension
 
-    def prepare(self, student: Output, source: Output) -> None:
+    def build_modules(self, student: Output, source: Output) -> None:
         self.student_projection = nn.Linear(student.embedding.shape[1], self.dimension)
         self.source_projection = nn.Linear(source.embedding.shape[1], self.dimension)
 
-    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
-        guided = self.student_projection(lesson.student.embedding)
-        guide = self.source_projection(source_of(lesson).embedding)
-        return {"cc": lesson.rows.total * cc(guided, guide, lesson.rows.taught)}
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        guided = self.student_projection(batch.student.embedding)
+        guide = self.source_projection(source_of(batch).embedding)
+        return {"cc": batch.weights.total * cc(guided, guide, batch.weights.taught)}

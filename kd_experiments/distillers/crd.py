@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
 from kd_experiments.distillers.features import source_of
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Output
@@ -78,7 +78,7 @@ class CRD(Distiller):
         self.contrast_temperature = contrast_temperature
         self.momentum = momentum
 
-    def expect(self, labels: Tensor, classes: int) -> None:
+    def inspect_labels(self, labels: Tensor, classes: int) -> None:
         if len(labels) < self.negatives:
             raise UserError(
                 f"method.negatives={self.negatives}: the training set has {len(labels)} samples only; choose at most "
@@ -95,7 +95,7 @@ class CRD(Distiller):
         self.student_memory = Memory(len(labels), self.dimension)
         self.source_memory = Memory(len(labels), self.dimension)
 
-    def prepare(self, student: Output, source: Output) -> None:
+    def build_modules(self, student: Output, source: Output) -> None:
         self.student_embedding = nn.Linear(student.embedding.shape[1], self.dimension)
         self.source_embedding = nn.Linear(source.embedding.shape[1], self.dimension)
 
@@ -106,13 +106,13 @@ class CRD(Distiller):
         place = numbers % (len(self.by_class) - size)  # 2^62 is so large that no sample is favoured
         return self.by_class[place + size * (place >= first)]
 
-    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
-        student = F.normalize(self.student_embedding(lesson.student.embedding))
-        source = F.normalize(self.source_embedding(source_of(lesson).embedding))
-        places = torch.cat([lesson.index[:, None], self.draw(lesson.labels)], 1)
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        student = F.normalize(self.student_embedding(batch.student.embedding))
+        source = F.normalize(self.source_embedding(source_of(batch).embedding))
+        places = torch.cat([batch.index[:, None], self.draw(batch.labels)], 1)
         samples, t = len(self.by_class), self.contrast_temperature
         losses = contrast(self.source_memory.scores(student, places, t), samples)
         losses = losses + contrast(self.student_memory.scores(source, places, t), samples)
-        self.student_memory.remember(student, lesson.index, self.momentum)
-        self.source_memory.remember(source, lesson.index, self.momentum)
-        return {"crd": lesson.rows.mean(losses)}
+        self.student_memory.remember(student, batch.index, self.momentum)
+        self.source_memory.remember(source, batch.index, self.momentum)
+        return {"crd": batch.weights.mean(losses)}

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import DISTILLERS, Lesson, LogitDistiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, LogitDistiller
 from kd_experiments.distillers.kd import kd
 from kd_experiments.schema import Count, NonNegative, Positive
 from kd_experiments.supervision.progress import Progress
@@ -24,7 +24,7 @@ def reversal(progress: Progress, epochs: int) -> Tensor:
 
 @DISTILLERS.register("ctkd")
 class CTKD(LogitDistiller):
-    """KD at T = lowest + span * sigmoid(theta), where theta learns to *raise* the loss: ever harder lessons."""
+    """KD at T = lowest + span * sigmoid(theta), where theta learns to *raise* the loss: ever harder batchs."""
 
     term: ClassVar[str] = "kd"
 
@@ -41,5 +41,5 @@ class CTKD(LogitDistiller):
         reversed_theta = still + reversal(progress, self.reversal_epochs) * (self.theta - still)
         return self.lowest + self.span * torch.sigmoid(reversed_theta)
 
-    def per_sample(self, lesson: Lesson) -> Tensor:
-        return kd(lesson.student.logits, lesson.signal.logits, self.learned_temperature(lesson.progress))
+    def per_sample(self, batch: DistillationBatch) -> Tensor:
+        return kd(batch.student.logits, batch.targets.logits, self.learned_temperature(batch.progress))

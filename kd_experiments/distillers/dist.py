@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
 from kd_experiments.schema import NonNegative
 from kd_experiments.supervision.revision import column
-from kd_experiments.supervision.weighting import Rows
+from kd_experiments.supervision.weighting import SampleWeights
 
 
 def correlation(a: Tensor, b: Tensor, weight: Tensor, dim: int) -> Tensor:
@@ -28,7 +28,7 @@ def row_correlation(p: Tensor, q: Tensor) -> Tensor:
     return correlation(p, q, torch.ones_like(p), 1)
 
 
-def column_correlation(p: Tensor, q: Tensor, rows: Rows) -> Tensor:
+def column_correlation(p: Tensor, q: Tensor, rows: SampleWeights) -> Tensor:
     """Correlation over the batch, class by class, each sample with its weight: (B, C) -> (C,)."""
     relative = rows.weight * rows.taught.sum() / rows.total.clamp_min(torch.finfo(p.dtype).tiny)
     return correlation(p, q, relative[:, None].expand_as(p), 0)
@@ -45,10 +45,10 @@ class DIST(Distiller):
         self.beta = beta
         self.gamma = gamma
 
-    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
-        rows, t = lesson.rows, column(lesson.temperature)
-        p, q = torch.softmax(lesson.signal.logits / t, 1), torch.softmax(lesson.student.logits / t, 1)
-        scale = lesson.temperature**2 * torch.ones_like(rows.weight)
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        rows, t = batch.weights, column(batch.temperature)
+        p, q = torch.softmax(batch.targets.logits / t, 1), torch.softmax(batch.student.logits / t, 1)
+        scale = batch.temperature**2 * torch.ones_like(rows.weight)
         return {
             "dist_rows": self.beta * rows.mean(scale * (1 - row_correlation(p, q))),
             "dist_columns": self.gamma * rows.mean(scale) * (1 - column_correlation(p, q, rows)).mean(),

@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, Lesson, LogitDistiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, LogitDistiller
 from kd_experiments.distillers.kd import kd
 from kd_experiments.schema import NonNegative
-from kd_experiments.supervision.revision import Temperature, column
+from kd_experiments.supervision.revision import TemperatureValue, column
 
 LEFT_OUT = -1e30  # a logit so low that its class has probability exactly 0, and yet finite: 0 * (-inf) would be NaN
 
@@ -33,7 +33,7 @@ def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 def dkd(
-    student: Tensor, teacher: Tensor, labels: Tensor, alpha: float, beta: float, temperature: Temperature
+    student: Tensor, teacher: Tensor, labels: Tensor, alpha: float, beta: float, temperature: TemperatureValue
 ) -> Tensor:
     """T^2 * (alpha * TCKD + beta * NCKD) for each sample, (B, C) -> (B,).
 
@@ -57,6 +57,6 @@ class DKD(LogitDistiller):
         self.alpha = alpha
         self.beta = beta
 
-    def per_sample(self, lesson: Lesson) -> Tensor:
-        student, teacher = lesson.student.logits, lesson.signal.logits
-        return dkd(student, teacher, lesson.labels, self.alpha, self.beta, lesson.temperature)
+    def per_sample(self, batch: DistillationBatch) -> Tensor:
+        student, teacher = batch.student.logits, batch.targets.logits
+        return dkd(student, teacher, batch.labels, self.alpha, self.beta, batch.temperature)

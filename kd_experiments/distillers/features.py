@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import Lesson
+from kd_experiments.distillers.base import DistillationBatch
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Output
 
 
-def source_of(lesson: Lesson) -> Output:
+def source_of(batch: DistillationBatch) -> Output:
     """The source's whole output, without gradient."""
-    output = lesson.signal.output
+    output = batch.targets.output
     assert output is not None, "a distiller that needs features has a live source"
     return Output(
         output.logits.detach(),

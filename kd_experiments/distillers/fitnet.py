@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
 from kd_experiments.distillers.features import Regressor, per_sample_mean, source_of, stage
 from kd_experiments.networks import Output
 
@@ -26,10 +26,10 @@ class FitNet(Distiller):
         super().__init__()
         self.stage = stage
 
-    def prepare(self, student: Output, source: Output) -> None:
+    def build_modules(self, student: Output, source: Output) -> None:
         guided = stage(student.features, self.stage, "fitnet", "student")
         self.regressor = Regressor(guided, stage(source.features, self.stage, "fitnet", "teacher"), relu=True)
 
-    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
-        guided = self.regressor(lesson.student.features[self.stage])
-        return {"hint": lesson.rows.mean(hint(guided, source_of(lesson).features[self.stage]))}
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        guided = self.regressor(batch.student.features[self.stage])
+        return {"hint": batch.weights.mean(hint(guided, source_of(batch).features[self.stage]))}

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
 from kd_experiments.distillers.features import deepest, per_sample_mean, same_size, source_of
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Output
@@ -49,7 +49,7 @@ class FSP(Distiller):
         self.initialisation_epochs = initialisation_epochs
         self.after_initialisation = after_initialisation
 
-    def prepare(self, student: Output, source: Output) -> None:
+    def build_modules(self, student: Output, source: Output) -> None:
         pairs = deepest(student.features, source.features, stem=True)
         ours, theirs = ([maps.shape[1] for maps in side] for side in zip(*pairs, strict=True))
         if ours != theirs:
@@ -58,9 +58,9 @@ class FSP(Distiller):
                 f"channels and the teacher's {theirs}; choose another pair, such as teacher=resnet20 student=resnet8"
             )
 
-    def initialise(self, lesson: Lesson) -> dict[str, Tensor]:
-        student, teacher = zip(*deepest(lesson.student.features, source_of(lesson).features, stem=True), strict=True)
-        return {"fsp": lesson.rows.mean(fsp(student, teacher))}
+    def initialise(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        student, teacher = zip(*deepest(batch.student.features, source_of(batch).features, stem=True), strict=True)
+        return {"fsp": batch.weights.mean(fsp(student, teacher))}
 
-    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
-        return self.initialise(lesson) if self.after_initialisation else {}
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        return self.initialise(batch) if self.after_initialisation else {}

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
 from kd_experiments.distillers.features import per_sample_mean, same_size, source_of, stage
 from kd_experiments.networks import Output
 from kd_experiments.schema import Interval, Positive
@@ -58,7 +58,7 @@ class FT(Distiller):
         self.p2 = p2
         self.initialisation_epochs = initialisation_epochs
 
-    def prepare(self, student: Output, source: Output) -> None:
+    def build_modules(self, student: Output, source: Output) -> None:
         inputs = stage(student.features, self.stage, "ft", "student").shape[1]
         width = stage(source.features, self.stage, "ft", "teacher").shape[1]
         factors = max(int(width * self.rate), 1)
@@ -66,13 +66,13 @@ class FT(Distiller):
         self.paraphraser = layers(width, width, factors, factors, convolution=nn.Conv2d, norm=False)
         self.decoder = layers(factors, factors, width, width, convolution=nn.ConvTranspose2d, norm=False)
 
-    def initialise(self, lesson: Lesson) -> dict[str, Tensor]:
-        maps = source_of(lesson).features[self.stage]
+    def initialise(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        maps = source_of(batch).features[self.stage]
         errors = per_sample_mean((self.decoder(self.paraphraser(maps)) - maps).square())
-        return {"reconstruction": lesson.rows.mean(errors)}
+        return {"reconstruction": batch.weights.mean(errors)}
 
-    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
         with torch.no_grad():
-            factors = self.paraphraser(source_of(lesson).features[self.stage])
-        translated = self.translator(lesson.student.features[self.stage])
-        return {"ft": lesson.rows.mean(ft(translated, factors, self.p1, self.p2))}
+            factors = self.paraphraser(source_of(batch).features[self.stage])
+        translated = self.translator(batch.student.features[self.stage])
+        return {"ft": batch.weights.mean(ft(translated, factors, self.p1, self.p2))}

@@ -7,11 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, Lesson, LogitDistiller
-from kd_experiments.supervision.revision import Temperature, column
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, LogitDistiller
+from kd_experiments.supervision.revision import TemperatureValue, column
 
 
-def kd(student: Tensor, teacher: Tensor, temperature: Temperature) -> Tensor:
+def kd(student: Tensor, teacher: Tensor, temperature: TemperatureValue) -> Tensor:
     """T^2 * KL(softmax(z^t / T) || softmax(z^s / T)) for each sample: (B, C), (B, C), () or (B,) -> (B,)."""
     t = column(temperature)
     log_p = torch.log_softmax(teacher / t, 1)
@@ -35,5 +35,5 @@ class KD(LogitDistiller):
     term: ClassVar[str] = "kd"
     uses_temperature: ClassVar[bool] = True
 
-    def per_sample(self, lesson: Lesson) -> Tensor:
-        return kd(lesson.student.logits, lesson.signal.logits, lesson.temperature)
+    def per_sample(self, batch: DistillationBatch) -> Tensor:
+        return kd(batch.student.logits, batch.targets.logits, batch.temperature)

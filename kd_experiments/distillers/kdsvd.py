@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
 from kd_experiments.distillers.features import deepest, same_size, source_of
 from kd_experiments.schema import Count
 
@@ -91,6 +91,6 @@ class KDSVD(Distiller):
         super().__init__()
         self.k = k
 
-    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
-        student, teacher = zip(*deepest(lesson.student.features, source_of(lesson).features), strict=True)
-        return {"kdsvd": lesson.rows.mean(kdsvd(student, teacher, self.k))}
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        student, teacher = zip(*deepest(batch.student.features, source_of(batch).features), strict=True)
+        return {"kdsvd": batch.weights.mean(kdsvd(student, teacher, self.k))}

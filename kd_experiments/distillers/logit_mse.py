@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, Lesson, LogitDistiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, LogitDistiller
 
 
 def logit_mse(student: Tensor, teacher: Tensor) -> Tensor:
@@ -30,6 +30,8 @@ class LogitMSE(LogitDistiller):
 
     term: ClassVar[str] = "mse"
 
-    def per_sample(self, lesson: Lesson) -> Tensor:
-        student, signal = lesson.student.logits, lesson.signal
-        return torch.where(signal.revised, probability_mse(student, signal.logits), logit_mse(student, signal.logits))
+    def per_sample(self, batch: DistillationBatch) -> Tensor:
+        student, targets = batch.student.logits, batch.targets
+        return torch.where(
+            targets.revised, probability_mse(student, targets.logits), logit_mse(student, targets.logits)
+        )

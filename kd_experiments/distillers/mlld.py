@@ -7,26 +7,26 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
 from kd_experiments.distillers.kd import kd
 from kd_experiments.distillers.relations import counted
 from kd_experiments.schema import NonNegative, Positive
-from kd_experiments.supervision.revision import Temperature, column
+from kd_experiments.supervision.revision import TemperatureValue, column
 
 
-def batch_correlation(student: Tensor, teacher: Tensor, taught: Tensor, temperature: Temperature) -> Tensor:
+def batch_correlation(student: Tensor, teacher: Tensor, taught: Tensor, temperature: TemperatureValue) -> Tensor:
     """|P^t P^t' - P^s P^s'|^2 / B, (): how alike two samples' softened predictions are, (B, C) -> (B, B)."""
     p, q = _taught(student, taught, temperature), _taught(teacher, taught, temperature)
     return (p @ p.mT - q @ q.mT).square().sum() / counted(taught, student)[1]
 
 
-def class_correlation(student: Tensor, teacher: Tensor, taught: Tensor, temperature: Temperature) -> Tensor:
+def class_correlation(student: Tensor, teacher: Tensor, taught: Tensor, temperature: TemperatureValue) -> Tensor:
     """|P^t' P^t - P^s' P^s|^2 / C, (): how often two classes are predicted together, (B, C) -> (C, C)."""
     p, q = _taught(student, taught, temperature), _taught(teacher, taught, temperature)
     return (p.mT @ p - q.mT @ q).square().sum() / student.shape[1]
 
 
-def _taught(logits: Tensor, taught: Tensor, temperature: Temperature) -> Tensor:
+def _taught(logits: Tensor, taught: Tensor, temperature: TemperatureValue) -> Tensor:
     """Softened predictions; 0 in the rows that are not taught, so that they relate to nothing."""
     return torch.softmax(logits / column(temperature), 1) * counted(taught, logits)[0][:, None]
 
@@ -50,17 +50,17 @@ class MLLD(Distiller):
         self.relative_temperatures = relative_temperatures
         self.first_view_weight = first_view_weight
 
-    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
-        assert lesson.second is not None, "the distiller asks for a second view"
-        rows, second = lesson.rows, lesson.second
-        student, source = lesson.student.logits, lesson.signal.logits
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        assert batch.second is not None, "the distiller asks for a second view"
+        rows, second = batch.weights, batch.second
+        student, source = batch.student.logits, batch.targets.logits
         terms: dict[str, list[Tensor]] = {"instance": [], "batch": [], "class": [], "strong": []}
         for ratio in self.relative_temperatures:
-            t = ratio * lesson.temperature
+            t = ratio * batch.temperature
             terms["instance"].append(rows.mean(kd(student, source, t)))
             terms["batch"].append(rows.total * batch_correlation(student, source, rows.taught, t))
             terms["class"].append(rows.total * class_correlation(student, source, rows.taught, t))
-            strong = kd(second.student.logits, second.signal.logits, ratio * second.temperature)
+            strong = kd(second.student.logits, second.targets.logits, ratio * second.temperature)
             terms["strong"].append(rows.mean(strong))
         sums = {name: torch.stack(parts).sum() for name, parts in terms.items()}
         first = {f"mlld_{name}": self.first_view_weight * sums[name] for name in ("instance", "batch", "class")}

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
 
 
 @DISTILLERS.register("none")
@@ -15,5 +15,5 @@ class NoDistiller(Distiller):
 
     needs_source: ClassVar[bool] = False
 
-    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
         return {}

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
 from kd_experiments.distillers.features import deepest, per_sample_mean, same_size, source_of
 
 
@@ -34,6 +34,6 @@ class NST(Distiller):
 
     needs_features: ClassVar[bool] = True
 
-    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
-        pairs = deepest(lesson.student.features, source_of(lesson).features)
-        return {"nst": lesson.rows.mean(torch.stack([nst(s, t) for s, t in pairs]).sum(0))}
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        pairs = deepest(batch.student.features, source_of(batch).features)
+        return {"nst": batch.weights.mean(torch.stack([nst(s, t) for s, t in pairs]).sum(0))}

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
 from kd_experiments.distillers.features import deepest, pool_to, source_of
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Network, Output
@@ -43,10 +43,10 @@ class OFD(Distiller):
 
     needs_features: ClassVar[bool] = True
 
-    def look_at(self, student: Network, source: Network) -> None:
+    def inspect_networks(self, student: Network, source: Network) -> None:
         self.norms = tuple(source.preactivation_norms())  # a tuple hides the teacher's modules from this one
 
-    def prepare(self, student: Output, source: Output) -> None:
+    def build_modules(self, student: Output, source: Output) -> None:
         pairs = deepest(student.preactivations, source.preactivations)
         stages = range(len(self.norms) - len(pairs), len(self.norms))
         for place, number in enumerate(stages):
@@ -59,14 +59,14 @@ class OFD(Distiller):
             self.register_buffer(f"margin{place}", margin(norm))
         self.connectors = nn.ModuleList(_connector(s.shape[1], t.shape[1]) for s, t in pairs)
 
-    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
-        pairs = deepest(lesson.student.preactivations, source_of(lesson).preactivations)
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        pairs = deepest(batch.student.preactivations, source_of(batch).preactivations)
         losses = []
         for place, (connect, (student, teacher)) in enumerate(zip(self.connectors, pairs, strict=True)):
             pooled = pool_to(teacher, student.shape[2], student.shape[3])
             loss = ofd(connect(student), pooled, getattr(self, f"margin{place}"))
             losses.append(loss / 2 ** (len(pairs) - place - 1))
-        return {"ofd": lesson.rows.mean(torch.stack(losses).sum(0))}
+        return {"ofd": batch.weights.mean(torch.stack(losses).sum(0))}
 
 
 def _connector(inputs: int, outputs: int) -> nn.Sequential:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
 from kd_experiments.distillers.features import source_of
 from kd_experiments.distillers.relations import counted, pairs
 from kd_experiments.schema import Positive
@@ -41,6 +41,6 @@ class PKT(Distiller):
         super().__init__()
         self.eps = eps
 
-    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
-        student, teacher, rows = lesson.student.embedding, source_of(lesson).embedding, lesson.rows
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        student, teacher, rows = batch.student.embedding, source_of(batch).embedding, batch.weights
         return {"pkt": rows.total * pkt(student, teacher, rows.taught, self.eps)}

@@ -9,14 +9,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
 from kd_experiments.distillers.dkd import class_mask
 from kd_experiments.distillers.kd import kd
 from kd_experiments.schema import NonNegative
-from kd_experiments.supervision.revision import Temperature
+from kd_experiments.supervision.revision import TemperatureValue
 
 
-def correction(student: Tensor, labels: Tensor, temperature: Temperature) -> Tensor:
+def correction(student: Tensor, labels: Tensor, temperature: TemperatureValue) -> Tensor:
     """T^2 * KL(corrected || student), (B, C) -> (B,): the target is the student's own prediction, put right.
 
     z~ = z without gradient, except z~_y = z_y + max z.
@@ -36,10 +36,10 @@ class RC(Distiller):
         super().__init__()
         self.correction_weight = correction_weight
 
-    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
-        student, t = lesson.student.logits, lesson.temperature
-        corrected = correction(student, lesson.labels, t)
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        student, t = batch.student.logits, batch.temperature
+        corrected = correction(student, batch.labels, t)
         return {
-            "kd": lesson.rows.mean(kd(student, lesson.signal.logits, t)),
-            "rc": self.correction_weight * lesson.rows.mean(corrected),
+            "kd": batch.weights.mean(kd(student, batch.targets.logits, t)),
+            "rc": self.correction_weight * batch.weights.mean(corrected),
         }

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
 from kd_experiments.distillers.features import deepest, per_sample_mean, pool_to, source_of
 from kd_experiments.networks import Output
 from kd_experiments.schema import Count
@@ -71,7 +71,7 @@ class ReviewKD(Distiller):
         super().__init__()
         self.widest = widest
 
-    def prepare(self, student: Output, source: Output) -> None:
+    def build_modules(self, student: Output, source: Output) -> None:
         pairs = levels(student, source)
         middle = min(self.widest, student.embedding.shape[1])
         last = len(pairs) - 1
@@ -79,12 +79,12 @@ class ReviewKD(Distiller):
             Fusion(s.shape[1], middle, t.shape[1], deepest=level == last) for level, (s, t) in enumerate(pairs)
         )
 
-    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
-        pairs = levels(lesson.student, source_of(lesson))
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        pairs = levels(batch.student, source_of(batch))
         deeper: Tensor | None = None
         losses = []
         for level in reversed(range(len(pairs))):
             student, teacher = pairs[level]
             reviewed, deeper = self.fusions[level](student, deeper, teacher.shape[2:])
             losses.append(hcl(reviewed, teacher))
-        return {"review": lesson.rows.mean(torch.stack(losses).sum(0))}
+        return {"review": batch.weights.mean(torch.stack(losses).sum(0))}

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
 from kd_experiments.distillers.features import source_of
 from kd_experiments.distillers.relations import counted, pairs
 from kd_experiments.schema import NonNegative
@@ -57,8 +57,8 @@ class RKD(Distiller):
         self.distance_weight = distance_weight
         self.angle_weight = angle_weight
 
-    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
-        student, teacher, rows = lesson.student.embedding, source_of(lesson).embedding, lesson.rows
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        student, teacher, rows = batch.student.embedding, source_of(batch).embedding, batch.weights
         return {
             "rkd_distance": self.distance_weight * rows.total * distance_loss(student, teacher, rows.taught),
             "rkd_angle": self.angle_weight * rows.total * angle_loss(student, teacher, rows.taught),

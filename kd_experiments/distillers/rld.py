@@ -6,20 +6,22 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, Lesson, LogitDistiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, LogitDistiller
 from kd_experiments.distillers.dkd import LEFT_OUT, class_mask, divergence, one_against_rest
 from kd_experiments.distillers.kd import kd
 from kd_experiments.schema import NonNegative, Positive
-from kd_experiments.supervision.revision import Temperature
+from kd_experiments.supervision.revision import TemperatureValue
 
 
 def sample_confidence(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """SCD: T^2 * KL({p^t_max, rest} || {p^s_y, rest}), (B, C) -> (B,): as sure of y as the teacher of its arg max."""
-    said = one_against_rest(teacher / temperature, class_mask(teacher, teacher.argmax(1)))
-    return temperature**2 * divergence(said, one_against_rest(student / temperature, class_mask(student, labels)))
+    top_of_teacher = one_against_rest(teacher / temperature, class_mask(teacher, teacher.argmax(1)))
+    return temperature**2 * divergence(
+        top_of_teacher, one_against_rest(student / temperature, class_mask(student, labels))
+    )
 
 
-def masked_correlation(student: Tensor, teacher: Tensor, labels: Tensor, temperature: Temperature) -> Tensor:
+def masked_correlation(student: Tensor, teacher: Tensor, labels: Tensor, temperature: TemperatureValue) -> Tensor:
     """MCD: T^2 * KL among the classes the teacher ranks below the label, (B, C) -> (B,); 0 where there is none."""
     masked = teacher >= teacher.gather(1, labels[:, None])
     return kd(student.masked_fill(masked, LEFT_OUT), teacher.masked_fill(masked, LEFT_OUT), temperature)
@@ -38,8 +40,8 @@ class RLD(LogitDistiller):
         self.beta = beta
         self.alpha_temperature = alpha_temperature
 
-    def per_sample(self, lesson: Lesson) -> Tensor:
-        student, teacher, labels = lesson.student.logits, lesson.signal.logits, lesson.labels
+    def per_sample(self, batch: DistillationBatch) -> Tensor:
+        student, teacher, labels = batch.student.logits, batch.targets.logits, batch.labels
         confidence = sample_confidence(student, teacher, labels, self.alpha_temperature)
-        relation = masked_correlation(student, teacher, labels, lesson.temperature)
+        relation = masked_correlation(student, teacher, labels, batch.temperature)
         return self.alpha * confidence + self.beta * relation

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
 from kd_experiments.distillers.features import source_of
 from kd_experiments.distillers.relations import counted, pairs
 
@@ -30,6 +30,6 @@ class SP(Distiller):
 
     needs_features: ClassVar[bool] = True
 
-    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
-        rows = lesson.rows
-        return {"sp": rows.total * sp(lesson.student.features[-1], source_of(lesson).features[-1], rows.taught)}
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        rows = batch.weights
+        return {"sp": rows.total * sp(batch.student.features[-1], source_of(batch).features[-1], rows.taught)}

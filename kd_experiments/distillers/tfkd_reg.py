@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, Lesson, LogitDistiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, LogitDistiller
 from kd_experiments.distillers.dkd import class_mask, divergence
 from kd_experiments.schema import Interval
-from kd_experiments.supervision.revision import Temperature, column
+from kd_experiments.supervision.revision import TemperatureValue, column
 
 
 def virtual_teacher(logits: Tensor, labels: Tensor, correct: float) -> Tensor:
@@ -19,7 +19,7 @@ def virtual_teacher(logits: Tensor, labels: Tensor, correct: float) -> Tensor:
     return torch.where(class_mask(logits, labels), correct, rest)
 
 
-def tfkd_reg(student: Tensor, labels: Tensor, correct: float, temperature: Temperature) -> Tensor:
+def tfkd_reg(student: Tensor, labels: Tensor, correct: float, temperature: TemperatureValue) -> Tensor:
     """KL(softmax(u / T) || softmax(z^s)) for each sample, (B, C) -> (B,), u the virtual teacher's *probabilities*.
 
     As in the official code [code]: the temperature softens the probabilities themselves, the student stays at T = 1.
@@ -40,5 +40,5 @@ class TfKDReg(LogitDistiller):
         super().__init__()
         self.correct = correct
 
-    def per_sample(self, lesson: Lesson) -> Tensor:
-        return tfkd_reg(lesson.student.logits, lesson.labels, self.correct, lesson.temperature)
+    def per_sample(self, batch: DistillationBatch) -> Tensor:
+        return tfkd_reg(batch.student.logits, batch.labels, self.correct, batch.temperature)

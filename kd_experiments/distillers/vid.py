@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import DISTILLERS, Distiller, Lesson
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
 from kd_experiments.distillers.features import deepest, per_sample_mean, same_size, source_of
 from kd_experiments.networks import Output
 from kd_experiments.schema import Interval
@@ -60,11 +60,11 @@ class VID(Distiller):
         super().__init__()
         self.initial_variance = variance
 
-    def prepare(self, student: Output, source: Output) -> None:
+    def build_modules(self, student: Output, source: Output) -> None:
         pairs = deepest(student.features, source.features)
         self.guesses = nn.ModuleList(Guess(s.shape[1], t.shape[1], self.initial_variance) for s, t in pairs)
 
-    def forward(self, lesson: Lesson) -> dict[str, Tensor]:
-        pairs = deepest(lesson.student.features, source_of(lesson).features)
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        pairs = deepest(batch.student.features, source_of(batch).features)
         losses = [guess(s, t) for guess, (s, t) in zip(self.guesses, pairs, strict=True)]
-        return {"vid": lesson.rows.mean(torch.stack(losses).sum(0))}
+        return {"vid": batch.weights.mean(torch.stack(losses).sum(0))}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from kd_experiments.networks.catalogue import CATALOGUE, Entry, find, names
+from kd_experiments.networks.registry import CATALOGUE, Entry, find, names
 
 if TYPE_CHECKING:
     from kd_experiments.networks.base import Network, Output

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kd_experiments.cli.arguments import asks_for_help, parse
 from kd_experiments.errors import UserError, no_such_choice
-from kd_experiments.reporting.arguments import asks_for_help, parse
 from kd_experiments.reporting.comparison import accuracy_table, compare
 from kd_experiments.reporting.formats import comma_separated, latex, markdown
 from kd_experiments.reporting.records import Records, Run, read_runs, settings

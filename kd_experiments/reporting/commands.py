@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from kd_experiments.composing import composer
+from kd_experiments.cli.composing import composer
 from kd_experiments.places import home
 from kd_experiments.reporting.records import METHOD, flatten
 

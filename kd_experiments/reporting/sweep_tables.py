@@ -14,7 +14,7 @@ from kd_experiments.reporting.published import Published, Sources, published
 from kd_experiments.reporting.records import PRIMARY, Run, title
 from kd_experiments.reporting.statistics import Difference, Spread, average_ranks, holm, paired_difference, spreads
 from kd_experiments.reporting.table import Cell, Column, Table, table, words
-from kd_experiments.sweeping.catalogue import Sweep
+from kd_experiments.sweeping.definitions import Sweep
 
 SETTINGS_NAMED = 3  # settings that the notes list
 NAMED = 6  # missing runs that are named one by one; of more, the command of the whole sweep says enough

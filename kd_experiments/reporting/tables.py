@@ -11,7 +11,7 @@ from kd_experiments.reporting.records import Run, read_runs, settings
 from kd_experiments.reporting.sweep_filter import promising
 from kd_experiments.reporting.sweep_tables import sweep_tables
 from kd_experiments.reporting.table import Table
-from kd_experiments.sweeping import catalogue
+from kd_experiments.sweeping import definitions as catalogue
 
 
 def all_tables(results: Path) -> list[Table]:

@@ -16,18 +16,18 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What a network says about samples it is shown without augmentation."""
+class SplitOutputs:
+    """A network's outputs on the un-augmented samples of a split."""
 
     logits: Tensor  # (N, C)
     embedding: Tensor  # (N, D), the input of the last layer
     labels: Tensor  # (N,)
 
 
-def residuals(evidence: Evidence) -> Tensor:
+def residuals(outputs: SplitOutputs) -> Tensor:
     """p - onehot(y), (N, C): the gradient of cross-entropy with respect to the logits."""
-    p = torch.softmax(evidence.logits, 1)
-    p[torch.arange(len(p), device=p.device), evidence.labels] -= 1
+    p = torch.softmax(outputs.logits, 1)
+    p[torch.arange(len(p), device=p.device), outputs.labels] -= 1
     return p
 
 
@@ -36,24 +36,24 @@ def with_bias(embedding: Tensor) -> Tensor:
     return torch.cat([embedding, embedding.new_ones(len(embedding), 1)], 1)
 
 
-def mean_gradient(evidence: Evidence) -> Tensor:
+def mean_gradient(outputs: SplitOutputs) -> Tensor:
     """Gradient of the mean loss with respect to the last layer's [weight, bias], (C, D + 1)."""
-    return residuals(evidence).T @ with_bias(evidence.embedding) / len(evidence.labels)
+    return residuals(outputs).T @ with_bias(outputs.embedding) / len(outputs.labels)
 
 
-def kfac_factors(evidence: Evidence) -> tuple[Tensor, Tensor]:
+def kfac_factors(outputs: SplitOutputs) -> tuple[Tensor, Tensor]:
     """Kronecker factors S (C, C), A (D + 1, D + 1) of the last layer's Hessian, Hess ~ S (x) A.
 
     For softmax cross-entropy the Hessian is E[(diag p - p p^T) (x) h h^T]; K-FAC (Martens and Grosse 2015) takes the
     expectation of each factor apart.
     """
-    p = torch.softmax(evidence.logits, 1)
+    p = torch.softmax(outputs.logits, 1)
     s = torch.diag(p.mean(0)) - p.T @ p / len(p)
-    h = with_bias(evidence.embedding)
+    h = with_bias(outputs.embedding)
     return s, h.T @ h / len(h)
 
 
-def influence(train: Evidence, val: Evidence, hessian: Literal["identity", "kfac"], damping: float) -> Tensor:
+def influence(train: SplitOutputs, val: SplitOutputs, hessian: Literal["identity", "kfac"], damping: float) -> Tensor:
     """Influence scores of the training samples, (N,) float64.
 
     `damping` is delta. For K-FAC it is in units of the mean eigenvalue of S (x) A, so that one value suits any teacher:
@@ -71,12 +71,12 @@ def influence(train: Evidence, val: Evidence, hessian: Literal["identity", "kfac
     return -((residuals(train) @ direction) * with_bias(train.embedding)).sum(1)
 
 
-def _eigen(evidence: Evidence) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    s, a = kfac_factors(evidence)
+def _eigen(outputs: SplitOutputs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    s, a = kfac_factors(outputs)
     s_values, s_vectors = torch.linalg.eigh(s)
     a_values, a_vectors = torch.linalg.eigh(a)
     return s_values.clamp_min(0), s_vectors, a_values.clamp_min(0), a_vectors
 
 
-def _double(evidence: Evidence) -> Evidence:
-    return Evidence(evidence.logits.double(), evidence.embedding.double(), evidence.labels)
+def _double(outputs: SplitOutputs) -> SplitOutputs:
+    return SplitOutputs(outputs.logits.double(), outputs.embedding.double(), outputs.labels)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kd_experiments.schema import Interval, Registry
 
-Temperature = float | Tensor
+TemperatureValue = float | Tensor
 
 
 def wrong_rows(logits: Tensor, labels: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def wrong_rows(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.argmax(1) != labels
 
 
-def column(temperature: Temperature) -> Temperature:
+def column(temperature: TemperatureValue) -> TemperatureValue:
     """A temperature that broadcasts against (B, C): scalars stay, (B,) becomes (B, 1)."""
     return temperature[:, None] if isinstance(temperature, Tensor) and temperature.ndim == 1 else temperature
 
@@ -39,12 +39,13 @@ class Revision:
     """Base of all revisions. `at_temperature` tells whether the result depends on the distiller's temperature."""
 
     at_temperature: ClassVar[bool] = False
+    is_none: ClassVar[bool] = False
 
-    def revise(self, logits: Tensor, labels: Tensor, temperature: Temperature) -> Tensor:
+    def revise(self, logits: Tensor, labels: Tensor, temperature: TemperatureValue) -> Tensor:
         """Revised logits of every row, (B, C); rows the teacher gets right are thrown away by the caller."""
         raise NotImplementedError
 
-    def __call__(self, logits: Tensor, labels: Tensor, temperature: Temperature = 1.0) -> Tensor:
+    def __call__(self, logits: Tensor, labels: Tensor, temperature: TemperatureValue = 1.0) -> Tensor:
         """Revise the wrong rows of (B, C) logits; right rows come back bit for bit."""
         wrong = wrong_rows(logits, labels)
         return torch.where(wrong[:, None], self.revise(logits, labels, temperature), logits)
@@ -58,11 +59,13 @@ REVISIONS: Registry[Revision] = Registry("revision")
 class NoRevision(Revision):
     """The teacher is taken at its word."""
 
-    def __call__(self, logits: Tensor, labels: Tensor, temperature: Temperature = 1.0) -> Tensor:
+    is_none: ClassVar[bool] = True
+
+    def __call__(self, logits: Tensor, labels: Tensor, temperature: TemperatureValue = 1.0) -> Tensor:
         return logits
 
 
-def label_revision(logits: Tensor, labels: Tensor, eta: float, temperature: Temperature = 1.0) -> Tensor:
+def label_revision(logits: Tensor, labels: Tensor, eta: float, temperature: TemperatureValue = 1.0) -> Tensor:
     """Label revision of LRDS (Lan et al. 2025 [paper]) on every row: T * log(beta * p + (1 - beta) * onehot(y)).
 
     p = softmax(z / T), beta = eta / (p_max - p_y + 1); on a wrong row p~_y - p~_argmax = 1 - eta exactly.
@@ -88,7 +91,7 @@ class LabelRevision(Revision):
     def at_temperature(self) -> bool:  # type: ignore[override]  # a class fact elsewhere, a choice here
         return self.temperature == "distiller"
 
-    def revise(self, logits: Tensor, labels: Tensor, temperature: Temperature) -> Tensor:
+    def revise(self, logits: Tensor, labels: Tensor, temperature: TemperatureValue) -> Tensor:
         return label_revision(logits, labels, self.eta, temperature if self.at_temperature else 1.0)
 
 
@@ -108,7 +111,7 @@ def probability_shift(logits: Tensor, labels: Tensor) -> Tensor:
 class ProbabilityShift(Revision):
     """PS, also BTKD's swap."""
 
-    def revise(self, logits: Tensor, labels: Tensor, temperature: Temperature) -> Tensor:
+    def revise(self, logits: Tensor, labels: Tensor, temperature: TemperatureValue) -> Tensor:
         return probability_shift(logits, labels)
 
 
@@ -123,7 +126,7 @@ class SmoothedLabel(Revision):
     at_temperature: ClassVar[bool] = True
     epsilon: Annotated[float, Interval(over=0, under=1)]
 
-    def revise(self, logits: Tensor, labels: Tensor, temperature: Temperature) -> Tensor:
+    def revise(self, logits: Tensor, labels: Tensor, temperature: TemperatureValue) -> Tensor:
         target = torch.full_like(logits, self.epsilon / logits.shape[1])
         target = _replace(target, labels, target.new_full(labels.shape, 1 - self.epsilon) + target[:, 0])
         return column(temperature) * target.log()
@@ -148,7 +151,7 @@ class TwoClassAverage(Revision):
 
     at_temperature: ClassVar[bool] = True
 
-    def revise(self, logits: Tensor, labels: Tensor, temperature: Temperature) -> Tensor:
+    def revise(self, logits: Tensor, labels: Tensor, temperature: TemperatureValue) -> Tensor:
         temperature = column(temperature)
         p = torch.softmax(logits / temperature, 1)
         smallest = torch.finfo(p.dtype).tiny  # a probability that underflows to 0 has no logarithm
@@ -166,7 +169,7 @@ class TwoClassAverageLogits(Revision):
 
     guard: Annotated[float, Interval(over=0)]
 
-    def revise(self, logits: Tensor, labels: Tensor, temperature: Temperature) -> Tensor:
+    def revise(self, logits: Tensor, labels: Tensor, temperature: TemperatureValue) -> Tensor:
         distance = (_pick(logits, labels) + logits.amax(1) + 1).abs()
         safe = (distance >= self.guard)[:, None]
         averaged = two_class_average(torch.where(safe, logits, 0.0), labels)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kd_experiments.randomness import derive, ranking
 from kd_experiments.schema import Fraction, Interval, Registry, Seed
-from kd_experiments.supervision.influence import Evidence, influence
+from kd_experiments.supervision.influence import SplitOutputs, influence
 from kd_experiments.supervision.label_loss import cross_entropy
 from kd_experiments.supervision.revision import wrong_rows
 from kd_experiments.supervision.weighting import entropy
@@ -23,19 +23,19 @@ from kd_experiments.supervision.weighting import entropy
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A teacher in the middle of its training: what it said, and the learning rate of that time."""
+    """A teacher in the middle of its training: its outputs, and the learning rate of that time."""
 
-    train: Evidence
-    val: Evidence
+    train: SplitOutputs
+    val: SplitOutputs
     lr: float
 
 
 @dataclass(frozen=True)
-class TeacherFacts:
+class SelectionInputs:
     """What a strategy may look at: the frozen teacher on un-augmented images of train and val, and its past."""
 
-    train: Evidence
-    val: Evidence
+    train: SplitOutputs
+    val: SplitOutputs
     snapshots: Callable[[], Sequence[Snapshot]]  # computed only if asked for
 
 
@@ -43,9 +43,10 @@ class Selection:
     """A strategy with its `ratio` of the training set."""
 
     scored_by_teacher: ClassVar[bool] = True
+    is_none: ClassVar[bool] = False
     ratio: float
 
-    def scores(self, teacher: TeacherFacts) -> Tensor:
+    def scores(self, teacher: SelectionInputs) -> Tensor:
         """(N,) float64; the lowest are taught first."""
         raise NotImplementedError
 
@@ -66,13 +67,14 @@ SELECTIONS: Registry[Selection] = Registry("selection")
 
 @SELECTIONS.register("none")
 @dataclass(frozen=True)
-class Everyone(Selection):
+class NoSelection(Selection):
     """The teacher teaches every sample."""
 
+    is_none: ClassVar[bool] = True
     scored_by_teacher: ClassVar[bool] = False
     ratio: ClassVar[float] = 1.0  # type: ignore[misc]  # a knob elsewhere, a fact here
 
-    def scores(self, teacher: TeacherFacts) -> Tensor:
+    def scores(self, teacher: SelectionInputs) -> Tensor:
         return torch.zeros(len(teacher.train.labels), dtype=torch.float64)
 
 
@@ -86,7 +88,7 @@ class Influence(Selection):
     damping: Annotated[float, Interval(over=0)]
     reversed: bool
 
-    def scores(self, teacher: TeacherFacts) -> Tensor:
+    def scores(self, teacher: SelectionInputs) -> Tensor:
         scores = influence(teacher.train, teacher.val, self.hessian, self.damping)
         return -scores if self.reversed else scores
 
@@ -98,7 +100,7 @@ class TracIn(Selection):
 
     ratio: Fraction
 
-    def scores(self, teacher: TeacherFacts) -> Tensor:
+    def scores(self, teacher: SelectionInputs) -> Tensor:
         parts = [shot.lr * influence(shot.train, shot.val, "identity", 0.0) for shot in teacher.snapshots()]
         return torch.stack(parts).sum(0)
 
@@ -112,7 +114,7 @@ class Random(Selection):
     ratio: Fraction
     seed: Seed
 
-    def scores(self, teacher: TeacherFacts) -> Tensor:
+    def scores(self, teacher: SelectionInputs) -> Tensor:
         return torch.zeros(len(teacher.train.labels), dtype=torch.float64)  # all tie: the seeded shuffle decides
 
     def tie_seed(self) -> int:
@@ -126,7 +128,7 @@ class Confidence(Selection):
 
     ratio: Fraction
 
-    def scores(self, teacher: TeacherFacts) -> Tensor:
+    def scores(self, teacher: SelectionInputs) -> Tensor:
         return -torch.log_softmax(teacher.train.logits.double(), 1).amax(1)
 
 
@@ -137,7 +139,7 @@ class Entropy(Selection):
 
     ratio: Fraction
 
-    def scores(self, teacher: TeacherFacts) -> Tensor:
+    def scores(self, teacher: SelectionInputs) -> Tensor:
         return entropy(teacher.train.logits.double())
 
 
@@ -148,7 +150,7 @@ class Loss(Selection):
 
     ratio: Fraction
 
-    def scores(self, teacher: TeacherFacts) -> Tensor:
+    def scores(self, teacher: SelectionInputs) -> Tensor:
         return cross_entropy(teacher.train.logits.double(), teacher.train.labels)
 
 
@@ -160,7 +162,7 @@ class TeacherCorrect(Selection):
     ratio: Fraction
     seed: Seed
 
-    def scores(self, teacher: TeacherFacts) -> Tensor:
+    def scores(self, teacher: SelectionInputs) -> Tensor:
         return wrong_rows(teacher.train.logits, teacher.train.labels).double()
 
     def tie_seed(self) -> int:

@@ -15,6 +15,7 @@ class Temperature:
     """(student logits, source logits), (B, C) each -> a number, or (B,) without gradient."""
 
     minimum: ClassVar[float | None] = None  # the clamp of a per-sample temperature
+    is_none: ClassVar[bool] = False
 
     def __call__(self, student: Tensor, source: Tensor) -> float | Tensor:
         raise NotImplementedError
@@ -25,8 +26,10 @@ TEMPERATURES: Registry[Temperature] = Registry("temperature")
 
 @TEMPERATURES.register("constant")
 @dataclass(frozen=True)
-class Constant(Temperature):
+class ConstantTemperature(Temperature):
     """The same temperature for every sample."""
+
+    is_none: ClassVar[bool] = True
 
     value: Positive
 

@@ -1,4 +1,4 @@
-"""How much does the source's word count, and when? A weight for each sample; a term is the weighted sum over the batch.
+"""How much does the source count, and when? A weight for each sample; a term is the weighted sum over the batch.
 
 Weights carry their normaliser: 1/B for a mean over the batch, 1/|subset| for a mean over a subset. An empty subset
 weighs exactly 0, never NaN.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from kd_experiments.supervision.progress import Progress
 
 
 @dataclass(frozen=True)
-class Rows:
+class SampleWeights:
     """The weights of one batch, (B,)."""
 
     weight: Tensor
@@ -46,6 +46,8 @@ def subset_mean(members: Tensor) -> Tensor:
 class Weighting:
     """(source logits (B, C), wrong (B,) bool, selected (B,) 0/1 float, progress) -> weights (B,)."""
 
+    is_none: ClassVar[bool] = False
+
     def __call__(self, source: Tensor, wrong: Tensor, selected: Tensor, progress: Progress) -> Tensor:
         raise NotImplementedError
 
@@ -55,8 +57,10 @@ WEIGHTINGS: Registry[Weighting] = Registry("weighting")
 
 @WEIGHTINGS.register("constant")
 @dataclass(frozen=True)
-class Constant(Weighting):
+class ConstantWeighting(Weighting):
     """Every selected sample counts alike; the mean is over the whole batch."""
+
+    is_none: ClassVar[bool] = True
 
     def __call__(self, source: Tensor, wrong: Tensor, selected: Tensor, progress: Progress) -> Tensor:
         return selected / len(selected)

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kd_experiments.cli.arguments import asks_for_help, parse
 from kd_experiments.errors import UserError, no_such_choice
-from kd_experiments.reporting.arguments import asks_for_help, parse
 from kd_experiments.sweeping.listing import listing
 from kd_experiments.sweeping.status import status_of_all, status_of_one
 

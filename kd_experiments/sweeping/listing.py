@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from kd_experiments.sweeping.catalogue import Sweep, names, outline, read
-from kd_experiments.sweeping.standing import Standing, standing, typical_seconds
+from kd_experiments.sweeping.definitions import Sweep, names, outline, read
+from kd_experiments.sweeping.run_status import RunStatus, standing, typical_seconds
 
 
 def listing(results: Path) -> list[str]:
     """Lines for a person, one a sweep; the time left is that of its finished runs, one after another."""
-    seen: dict[str, Standing | None] = {}  # sweeps share runs
+    seen: dict[str, RunStatus | None] = {}  # sweeps share runs
     rows: list[tuple[str, ...]] = [("sweep", "runs", "done", "time left", "what it is")]
     begun = _begun(results)
     for name in names():
@@ -39,7 +39,7 @@ def _begun(results: Path) -> set[str]:
     return set(promising(names(), settings(read_runs(results).runs)))
 
 
-def _row(sweep: Sweep, results: Path, seen: dict[str, Standing | None]) -> tuple[str, ...]:
+def _row(sweep: Sweep, results: Path, seen: dict[str, RunStatus | None]) -> tuple[str, ...]:
     for job in sweep.jobs:
         if job.signature not in seen:
             seen[job.signature] = standing(results / "runs" / job.signature)

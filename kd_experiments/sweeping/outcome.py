@@ -20,7 +20,7 @@ class Outcome:
     log: str | None = None
 
     def write(self, job_folder: Path) -> None:
-        from kd_experiments.training import files  # imports torch, which a launching process can do without
+        from kd_experiments import files  # imports torch, which a launching process can do without
 
         files.write_json(job_folder / "outcome.json", asdict(self))
 

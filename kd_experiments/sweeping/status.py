@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from kd_experiments.sweeping.catalogue import Job, Sweep, read
+from kd_experiments.sweeping.definitions import Job, Sweep, read
 from kd_experiments.sweeping.listing import columns, duration
-from kd_experiments.sweeping.standing import Standing, every_standing, standing, typical_seconds
+from kd_experiments.sweeping.run_status import RunStatus, every_run_status, standing, typical_seconds
 
 
 def status_of_all(results: Path) -> list[str]:
     """Lines for a person: one a run, the reason and the log's place below a failed one, and totals."""
-    runs = every_standing(results)
+    runs = every_run_status(results)
     if not runs:
         return [f"no run below {results / 'runs'} yet; make one with: python -m kd_experiments"]
     head = ("status", "method", "data", "networks", "seed", "test top-1", "when (UTC)", "run")
@@ -40,25 +40,25 @@ def status_of_one(name: str, results: Path) -> list[str]:
     return lines
 
 
-def _row(run: Standing) -> tuple[str, ...]:
+def _row(run: RunStatus) -> tuple[str, ...]:
     top1 = "" if run.top1 is None else f"{run.top1:.2f}"
     return run.status, run.method, run.data, run.pair, run.seed, top1, run.when, run.folder.name
 
 
-def _reason(run: Standing) -> list[str]:
+def _reason(run: RunStatus) -> list[str]:
     return [f"    {run.reason} (log: {run.log})"] if run.status == "failed" else []
 
 
-def _open_line(job: Job, run: Standing | None) -> str:
+def _open_line(job: Job, run: RunStatus | None) -> str:
     values = " ".join(f"{key}={value}" for key, value in job.overrides.items())
     return f"  {'not begun' if run is None else run.status:<10} {values}"
 
 
-def _counted(runs: Iterable[Standing]) -> str:
+def _counted(runs: Iterable[RunStatus]) -> str:
     return ", ".join(f"{count} {status}" for status, count in sorted(Counter(run.status for run in runs).items()))
 
 
-def _time_left(runs: Sequence[Standing], missing: int) -> str:
+def _time_left(runs: Sequence[RunStatus], missing: int) -> str:
     each = typical_seconds(runs)
     if each is None:
         return "time left: unknown, none is complete"

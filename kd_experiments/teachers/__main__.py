@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kd_experiments.cli.arguments import parse
+from kd_experiments.cli.hydra_errors import explain
 from kd_experiments.errors import UserError, did_you_mean
-from kd_experiments.hydra_errors import explain
-from kd_experiments.reporting.arguments import parse
 from kd_experiments.teachers import export, fill
 
 COMMANDS = ("export", "fill")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kd_experiments import files
 from kd_experiments.errors import UserError, did_you_mean
-from kd_experiments.training import files
 
 USAGE = """\
 usage: python -m kd_experiments.teachers export SIGNATURE_OR_FOLDER out=FILE [paths.results=DIR]

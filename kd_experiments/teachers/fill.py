@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import torch
 
-from kd_experiments.composing import composed
+from kd_experiments.cli.composing import composed
 from kd_experiments.config import check
 from kd_experiments.data.load import load
 from kd_experiments.errors import UserError
 from kd_experiments.teachers.obtain import obtain
-from kd_experiments.tracking.progress import Display
+from kd_experiments.tracking.display import Display
 from kd_experiments.training import devices
 
 USAGE = """\
@@ -54,4 +54,4 @@ def fill(overrides: Sequence[str], display: Display | None = None) -> None:
             seconds = time.perf_counter() - started
             left = seconds / done * (count - done)
             display.note(f"view {done} of {count}: {done * samples:,} rows, {seconds:.0f} s, {left:.0f} s left")
-    display.note(f"filled: what {config.teacher.network} says about every view is in {teacher.folder}")
+    display.note(f"filled: {config.teacher.network}'s logits on every view are in {teacher.folder}")

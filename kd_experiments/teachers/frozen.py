@@ -9,9 +9,9 @@ from torch import Tensor
 
 from kd_experiments.data.dataset import Data
 from kd_experiments.networks import Network, Output
-from kd_experiments.supervision.objective import Batch
 from kd_experiments.teachers.view_table import ViewTable
 from kd_experiments.training.devices import autocast, inference_batch
+from kd_experiments.training.objective import Batch
 
 
 class TabulatedTeacher:
@@ -35,7 +35,7 @@ class TabulatedTeacher:
             self._epoch_logits.copy_(logits)  # a recorded step reads them where they lie
 
     def answers(self, views: Tensor) -> Tensor:
-        """What the teacher says about every training image in its view (N,), (N, C); asks it what is not known yet."""
+        """The teacher's logits on every training image in its view (N,), (N, C); asks it what is not known yet."""
         logits, missing = self._table.get(torch.arange(len(views)), views)
         waiting = [samples for samples in missing.split(inference_batch(self._data.device)) if len(samples)]
         for wait in (False, True):  # first what nobody is working on
@@ -56,15 +56,15 @@ class TabulatedTeacher:
         if len(missing):
             asked = samples[missing]
             place = asked.to(logits.device)
-            said = chunk_logits(self._network(), self._data, place, views[place])
-            logits[place] = self._table.put(asked, views[place], said)
+            chunk = chunk_logits(self._network(), self._data, place, views[place])
+            logits[place] = self._table.put(asked, views[place], chunk)
 
-    def says(self, batch: Batch) -> Output:
+    def forward(self, batch: Batch) -> Output:
         assert self._epoch_logits is not None, "begin_epoch comes first"
-        logits = self._epoch_logits[batch.shown]
+        logits = self._epoch_logits[batch.own]
         return Output(logits, (), (), logits)  # whoever needs more asks a LiveTeacher
 
-    def says_of(self, images: Tensor) -> Output:
+    def forward_images(self, images: Tensor) -> Output:
         return _everything(self._network(), images, self._data.device)
 
 
@@ -78,15 +78,15 @@ class LiveTeacher:
     def begin_epoch(self, views: Tensor) -> None:
         pass
 
-    def says(self, batch: Batch) -> Output:
-        return self.says_of(batch.images)
+    def forward(self, batch: Batch) -> Output:
+        return self.forward_images(batch.images)
 
-    def says_of(self, images: Tensor) -> Output:
+    def forward_images(self, images: Tensor) -> Output:
         return _everything(self._network, images, self._data.device)
 
 
 def _everything(network: Network, images: Tensor, device: torch.device) -> Output:
-    """Everything the teacher says about images (B, C, H, W), in float32."""
+    """The teacher's whole output on images (B, C, H, W), in float32."""
     with torch.no_grad(), autocast(device):
         output = network(images)
     return Output(
@@ -106,5 +106,5 @@ def chunk_logits(network: Network, data: Data, index: Tensor, views: Tensor) -> 
     padding = inference_batch(data.device) - len(index)
     full_index, full_views = (torch.cat([part, part[:1].expand(padding)]) for part in (index, views))
     with torch.inference_mode(), autocast(data.device):
-        logits = network(data.show(full_index, full_views)).logits.float()
+        logits = network(data.in_view(full_index, full_views)).logits.float()
     return logits[: len(index)]

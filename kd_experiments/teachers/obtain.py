@@ -17,19 +17,19 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from kd_experiments import files
 from kd_experiments.config import Config, digest
 from kd_experiments.data.dataset import Data
 from kd_experiments.distillers.none import NoDistiller
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Network, build
 from kd_experiments.randomness import derive
-from kd_experiments.supervision.influence import Evidence
+from kd_experiments.supervision.influence import SplitOutputs
 from kd_experiments.supervision.label_loss import CrossEntropy
-from kd_experiments.supervision.objective import Objective
 from kd_experiments.supervision.revision import NoRevision, wrong_rows
-from kd_experiments.supervision.selection import Snapshot, TeacherFacts, scoring_key
-from kd_experiments.supervision.temperature import Constant as ConstantTemperature
-from kd_experiments.supervision.weighting import Constant as ConstantWeighting
+from kd_experiments.supervision.selection import SelectionInputs, Snapshot, scoring_key
+from kd_experiments.supervision.temperature import ConstantTemperature
+from kd_experiments.supervision.weighting import ConstantWeighting
 from kd_experiments.teachers.checkpoint_file import (
     compare_accuracy,
     given_state,
@@ -39,11 +39,12 @@ from kd_experiments.teachers.checkpoint_file import (
 )
 from kd_experiments.teachers.frozen import LiveTeacher, TabulatedTeacher
 from kd_experiments.teachers.view_table import DiskTable, MemoryTable, NoTable, TableKind, ViewTable
-from kd_experiments.tracking.environment import environment
-from kd_experiments.tracking.progress import Display
-from kd_experiments.training import capture, files, parallel
+from kd_experiments.tracking.display import Display
+from kd_experiments.tracking.machine import environment
+from kd_experiments.training import capture, parallel
 from kd_experiments.training.evaluation import metrics, outputs
 from kd_experiments.training.loop import Learner, Source, Training
+from kd_experiments.training.objective import Objective
 
 SCHEMA = 1
 
@@ -73,7 +74,7 @@ class Teacher:
         return load_network(self.config, self.data, self.folder)
 
     @cached_property
-    def said(self) -> dict[str, Tensor]:
+    def outputs(self) -> dict[str, Tensor]:
         """On un-augmented images: logits of `val` and `test`, (N, C), and which of `train` are wrong, (N,) bool."""
         kept = np.load(self.folder / "outputs.npz")
         return {name: torch.from_numpy(kept[name]).to(self.data.device) for name in ("val", "test", "train_wrong")}
@@ -101,7 +102,7 @@ class Teacher:
         if gibibytes > wish.table_budget:
             smaller = "" if wish.table_dtype == "float16" else ", teacher.table_dtype=float16"
             too_large = (
-                f"the table of what the teacher says about {kind.rows:,} views takes {gibibytes:.1f} GiB, over "
+                f"the teacher's view table of {kind.rows:,} views takes {gibibytes:.1f} GiB, over "
                 f"teacher.table_budget={wish.table_budget:g}"
             )
             if place != "auto":
@@ -156,13 +157,15 @@ class Teacher:
                 temporary.replace(path)
         return scores
 
-    def _evidence(self) -> TeacherFacts:
+    def _evidence(self) -> SelectionInputs:
         data = self.data
 
         def snapshots() -> list[Snapshot]:
             return load_snapshots(self.config, data, self.folder)
 
-        return TeacherFacts(outputs(self.network, data, data.train), outputs(self.network, data, data.val), snapshots)
+        return SelectionInputs(
+            outputs(self.network, data, data.train), outputs(self.network, data, data.val), snapshots
+        )
 
 
 @contextlib.contextmanager
@@ -178,11 +181,11 @@ def _enough_memory(gibibytes: float) -> Iterator[None]:
         ) from error
 
 
-def _for_scoring(evidence: Evidence) -> Evidence:
+def _for_scoring(evidence: SplitOutputs) -> SplitOutputs:
     """Scores are computed in float64, which Apple's GPUs do not have: there the CPU computes them."""
     if evidence.logits.device.type != "mps":
         return evidence
-    return Evidence(evidence.logits.cpu(), evidence.embedding.cpu(), evidence.labels.cpu())
+    return SplitOutputs(evidence.logits.cpu(), evidence.embedding.cpu(), evidence.labels.cpu())
 
 
 def obtain(config: Config, data: Data, display: Display) -> Teacher:
@@ -213,7 +216,7 @@ def load_network(config: Config, data: Data, folder: Path) -> Network:
 
 
 def load_snapshots(config: Config, data: Data, folder: Path) -> list[Snapshot]:
-    """What the teacher said at points of its training, oldest first."""
+    """The teacher's outputs at points of its training, oldest first."""
     shots = []
     for path in sorted(folder.glob("snapshot-*.pt")):
         kept = files.load_own(path)
@@ -261,8 +264,8 @@ def _train(config: Config, data: Data, folder: Path, display: Display) -> None:
     keep_at = {round(i * recipe.epochs / parts) for i in range(1, parts)}
 
     def evaluate() -> dict[str, float]:
-        said = outputs(network, data, data.val)
-        return {f"val_{name}": value for name, value in metrics(said.logits, said.labels).items()}
+        predicted = outputs(network, data, data.val)
+        return {f"val_{name}": value for name, value in metrics(predicted.logits, predicted.labels).items()}
 
     def after_epoch(row: dict[str, float]) -> None:
         files.save(checkpoint, training.state())
@@ -289,8 +292,8 @@ def _measure(config: Config, data: Data, folder: Path) -> None:
     """Measure a new teacher once on train, val and test, and write its record."""
     parallel.wait()  # the main process has written the weights
     network = load_network(config, data, folder)
-    said = {split: outputs(network, data, getattr(data, split)) for split in ("train", "val", "test")}
-    wrong = wrong_rows(said["train"].logits, data.train.labels)
+    predicted = {split: outputs(network, data, getattr(data, split)) for split in ("train", "val", "test")}
+    wrong = wrong_rows(predicted["train"].logits, data.train.labels)
     given = config.teacher.checkpoint
     facts: dict[str, Any] = {
         "schema": SCHEMA,
@@ -303,7 +306,7 @@ def _measure(config: Config, data: Data, folder: Path) -> None:
         "train_size": len(data.train),
         "train_wrong": int(wrong.sum()),
     }
-    for split, evidence in said.items():
+    for split, evidence in predicted.items():
         for name, value in metrics(evidence.logits, evidence.labels).items():
             facts[f"{split}_{name}"] = value
     history = folder / "history.json"
@@ -313,7 +316,7 @@ def _measure(config: Config, data: Data, folder: Path) -> None:
     with files.told_plainly(folder), parallel.main_first():
         if parallel.is_main():
             temporary = folder / ".outputs.part.npz"
-            logits = {split: said[split].logits.cpu().numpy() for split in ("val", "test")}
+            logits = {split: predicted[split].logits.cpu().numpy() for split in ("val", "test")}
             np.savez(temporary, train_wrong=wrong.cpu().numpy(), **logits)  # type: ignore[arg-type]  # arrays by name
             temporary.replace(folder / "outputs.npz")
             files.write_json(folder / "record.json", facts)

@@ -1,4 +1,4 @@
-"""What a teacher said about every view of every training image: a table [sample, view] -> logits.
+"""A teacher's logits on every view of every training image: a table [sample, view] -> logits.
 
 Views are finite and their ids do not depend on method, seed, order or resume point, so an answer once given serves
 every later epoch, run, seed, method and student with that teacher. A table lies on disk, memory-mapped and shared by
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kd_experiments.training.files import told_plainly
+from kd_experiments.files import told_plainly
 
 try:
     import fcntl

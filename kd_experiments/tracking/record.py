@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 from filelock import FileLock
 
+from kd_experiments import files
 from kd_experiments.errors import UserError
-from kd_experiments.training import files
 
 SCHEMA = 1
 

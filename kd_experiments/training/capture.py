@@ -72,7 +72,7 @@ def recorder(device: torch.device, wish: Literal["auto", "off"]) -> Recorder | N
     return CudaRecorder(device)
 
 
-class Recorded:
+class RecordedStep:
     """`step(*inputs)`, as it is written at first, then recorded and replayed.
 
     `inputs` are tensors of one shape, numbers or None; each has its place on the device, from which the step reads it.

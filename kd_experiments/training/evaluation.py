@@ -7,14 +7,14 @@ from torch import Tensor
 
 from kd_experiments.data.dataset import Data, Split
 from kd_experiments.networks import Network
-from kd_experiments.supervision.influence import Evidence
+from kd_experiments.supervision.influence import SplitOutputs
 from kd_experiments.training import parallel
 from kd_experiments.training.devices import autocast, inference_batch
 
 CALIBRATION_BINS = 15
 
 
-def outputs(network: Network, data: Data, split: Split) -> Evidence:
+def outputs(network: Network, data: Data, split: Split) -> SplitOutputs:
     """Logits and embeddings of a whole split, un-augmented, in float32; the network's mode is restored.
 
     Several processes that train one network each do their share.
@@ -27,13 +27,13 @@ def outputs(network: Network, data: Data, split: Split) -> Evidence:
     network.eval()
     logits, embeddings = [], []
     with torch.inference_mode(), autocast(data.device):
-        for images in data.still(part, inference_batch(data.device)):
+        for images in data.evaluation_batches(part, inference_batch(data.device)):
             output = network(images)
             logits.append(output.logits.float())
             embeddings.append(output.embedding.float())
     network.train(mode)
-    said, embedded = (parallel.gathered(torch.cat(rows), len(split)) for rows in (logits, embeddings))
-    return Evidence(said, embedded, split.labels)
+    all_logits, embedded = (parallel.gathered(torch.cat(rows), len(split)) for rows in (logits, embeddings))
+    return SplitOutputs(all_logits, embedded, split.labels)
 
 
 def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = CALIBRATION_BINS) -> Tensor:
@@ -60,10 +60,12 @@ def metrics(logits: Tensor, labels: Tensor, teacher: Tensor | None = None) -> di
         "ece": calibration_error(torch.softmax(logits, 1), labels) * 100,
     }
     if teacher is not None:
-        says = teacher.argmax(1)
-        wrong = says != labels
-        figures["agreement"] = (predicted == says).float().mean() * 100
-        figures["inherited_errors"] = (wrong & (predicted == says)).sum() / wrong.sum().clamp_min(1) * 100
+        predicted_by_teacher = teacher.argmax(1)
+        wrong = predicted_by_teacher != labels
+        figures["agreement"] = (predicted == predicted_by_teacher).float().mean() * 100
+        figures["inherited_errors"] = (
+            (wrong & (predicted == predicted_by_teacher)).sum() / wrong.sum().clamp_min(1) * 100
+        )
     values = torch.stack([value.float() for value in figures.values()]).tolist()  # one synchronisation
     return dict(zip(figures, values, strict=True))
 

@@ -18,10 +18,10 @@ from kd_experiments.data.dataset import Data
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Network, Output
 from kd_experiments.randomness import derive
-from kd_experiments.supervision.objective import Batch, Objective
 from kd_experiments.supervision.progress import Progress
 from kd_experiments.training import capture, parallel
 from kd_experiments.training.devices import autocast
+from kd_experiments.training.objective import Batch, Objective
 from kd_experiments.training.recipe import Recipe
 
 History = list[dict[str, float]]
@@ -33,11 +33,11 @@ class Source(Protocol):
     def begin_epoch(self, views: Tensor) -> None:
         """Get ready for an epoch that shows sample i in view `views[i]`, (N,). Not asked where views have no number."""
 
-    def says(self, batch: Batch) -> Output:
-        """What the source says about this process's images of a batch."""
+    def forward(self, batch: Batch) -> Output:
+        """The source's output on this process's images of a batch."""
 
-    def says_of(self, images: Tensor) -> Output:
-        """What the source says about images that have no number, (B, C, H, W)."""
+    def forward_images(self, images: Tensor) -> Output:
+        """The source's output on images that have no number, (B, C, H, W)."""
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Learner:
         parameters = [*network.parameters(), *objective.parameters()]
         return Learner(name, network, objective, recipe.optimizer(parameters), replica)
 
-    def says(self, images: Tensor) -> Output:
+    def forward(self, images: Tensor) -> Output:
         """One forward pass over this process's images."""
         output: Output = self.network(images) if self.replica is None else self.replica(images)
         return output
@@ -112,7 +112,7 @@ class Learner:
 class Training:
     """A training run between two epochs. `source` is None for plain training and for mutual learning.
 
-    Two learners are each other's source. `selected` (N,) says which samples the source may teach. With a `recorder`
+    Two learners are each other's source. `selected` (N,) tells which samples the source may teach. With a `recorder`
     steps are replayed, which changes nothing but how long they take.
     """
 
@@ -128,7 +128,7 @@ class Training:
     def __post_init__(self) -> None:
         self.recipe = self.recipe.for_samples(len(self.data.train))
         parallel.check_batches(len(self.data.train), self.recipe.batch_size)
-        self._recorded: tuple[tuple[bool, ...], capture.Recorded] | None = None
+        self._recorded: tuple[tuple[bool, ...], capture.RecordedStep] | None = None
         self._names: list[str] = []  # of what a step returns
 
     @property
@@ -170,7 +170,7 @@ class Training:
         """One epoch; the host waits for the device once, at its end."""
         started = time.perf_counter()
         torch.manual_seed(derive(self.seed, "epoch", epoch))  # dropout and the like
-        if self.source is not None and (views := self.data.drawn(self.seed, epoch)) is not None:
+        if self.source is not None and (views := self.data.epoch_views(self.seed, epoch)) is not None:
             self.source.begin_epoch(views)
         for learner in self.learners:
             learner.begin_epoch(epoch)
@@ -178,9 +178,9 @@ class Training:
         order = self.order(epoch)[: size * self.recipe.steps_of(epoch, self._steps)]
         totals: Tensor | None = None
         train_step = self._step_of_epoch()
-        own = self.data.shown(parallel.own_part(order, size), self.seed, epoch, parallel.own_size(size))
+        own = self.data.training_batches(parallel.own_part(order, size), self.seed, epoch, parallel.own_size(size))
         for step, (index, (own_index, images)) in enumerate(zip(order.split(size), own, strict=True)):
-            strong = self.data.strong(own_index, images, self.seed, epoch) if self._twice else None
+            strong = self.data.strong_view(own_index, images, self.seed, epoch) if self._twice else None
             lr = _single(self.recipe.lr_at(epoch, step, self._steps))
             fraction = (epoch * self._steps + step) / self.recipe.steps(self._steps)
             values = train_step(index, own_index, images, strong, epoch, fraction, lr)
@@ -213,7 +213,7 @@ class Training:
             return self.train_step
         stage = tuple(learner.initialising for learner in self.learners)
         if self._recorded is None or self._recorded[0] != stage:
-            step = capture.Recorded(self.train_step, self.recorder, self._tensors, self.data.device)
+            step = capture.RecordedStep(self.train_step, self.recorder, self._tensors, self.data.device)
             self._recorded = (stage, step)
         return self._recorded[1]
 
@@ -252,34 +252,34 @@ class Training:
         with contextlib.ExitStack() as stack:
             for learner in self.learners:
                 stack.enter_context(learner.averaging())
-            losses, values = self._judge(batch, progress)
+            losses, values = self._losses(batch, progress)
             torch.stack(losses).sum().backward()
         for learner in self.learners:
             learner.update(lr)
         self._names = list(values)
         return torch.stack([value.float() for value in values.values()])
 
-    def _judge(self, batch: Batch, progress: Progress) -> tuple[list[Tensor], dict[str, Tensor]]:
+    def _losses(self, batch: Batch, progress: Progress) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Each learner's loss on the whole batch, and everything worth a column of the history by name."""
         again = batch.strong_images
         with autocast(self.data.device):
-            outputs = [learner.says(batch.images) for learner in self.learners]
-            strong = [] if again is None else [learner.says(again) for learner in self.learners]
+            outputs = [learner.forward(batch.images) for learner in self.learners]
+            strong = [] if again is None else [learner.forward(again) for learner in self.learners]
         outputs, strong = ([self._of_all(output, batch) for output in each] for each in (outputs, strong))
         losses = []
         values: dict[str, Tensor] = {}
         for place, learner in enumerate(self.learners):
             source, second = self._source(batch, outputs, place), self._second(batch, strong, place)
-            judgement = learner.objective(batch, outputs[place], source, progress, learner.initialising, second)
-            losses.append(judgement.loss)
+            terms = learner.objective(batch, outputs[place], source, progress, learner.initialising, second)
+            losses.append(terms.loss)
             prefix = "" if place == 0 else f"{learner.name}_"
             values |= {f"{prefix}loss": losses[-1].detach()}
-            values |= {f"{prefix}loss_{name}": term.detach() for name, term in judgement.terms.items()}
-            values |= {f"{prefix}{name}": value for name, value in judgement.facts.items()}
+            values |= {f"{prefix}loss_{name}": term.detach() for name, term in terms.terms.items()}
+            values |= {f"{prefix}{name}": value for name, value in terms.statistics.items()}
         return losses, values
 
     def _of_all(self, output: Output, batch: Batch) -> Output:
-        """What was said about the whole batch, in float32; of several processes' features only where one is needed."""
+        """The output on the whole batch, in float32; of several processes' features only where one is needed."""
         output = _in_float32(output)
         if parallel.processes() == 1:
             return output
@@ -297,16 +297,16 @@ class Training:
     def _source(self, batch: Batch, outputs: Sequence[Output], place: int) -> Output | None:
         if len(outputs) == 2:
             return _detached(outputs[1 - place])
-        return None if self.source is None else self._of_all(self.source.says(batch), batch)
+        return None if self.source is None else self._of_all(self.source.forward(batch), batch)
 
     def _second(self, batch: Batch, strong: Sequence[Output], place: int) -> tuple[Output, Output] | None:
-        """What student and source say about the strong view, where there is one."""
+        """The outputs of student and source on the strong view, where there is one."""
         if batch.strong_images is None:
             return None
         if len(strong) == 2:
             return strong[place], _detached(strong[1 - place])
         assert self.source is not None, "a distiller that needs a second view has a source"
-        return strong[place], self._of_all(self.source.says_of(batch.strong_images), batch)
+        return strong[place], self._of_all(self.source.forward_images(batch.strong_images), batch)
 
 
 def _single(value: float) -> float:

@@ -183,7 +183,7 @@ class _GatherStatistics(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> Tensor:
         whole = gradients[0].contiguous()
-        dist.all_reduce(whole)  # what a process said went into the outputs of all
+        dist.all_reduce(whole)  # the output of a process went into the outputs of all
         return whole[rank()]
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.figure import Setting
 from bench.material import Material, Subject
+from bench.measurement import Setting
 
 PAIR = ("resnet8", "resnet8")
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from bench import epoch, gpu_run, influence, memory, methods, one_teacher, processes, profile
-from bench.figure import Setting
 from bench.material import Material, Subject
+from bench.measurement import Setting
 from kd_experiments.distillers import DISTILLERS
 from kd_experiments.teachers.frozen import LiveTeacher
 from tests.bench.conftest import PAIR

@@ -51,9 +51,9 @@ def test_it_becomes_tensors(name: str, tmp_path: Path) -> None:
     assert data.classes == len(data.class_names) == len(torch.unique(data.test.labels))
     for split in (data.train, data.val, data.test):
         assert split.images.shape == (len(split), 3, size, size)
-    shown = list(data.shown(torch.tensor([2, 0, 1]), seed=0, epoch=0, batch_size=2))
+    shown = list(data.training_batches(torch.tensor([2, 0, 1]), seed=0, epoch=0, batch_size=2))
     assert [index.tolist() for index, _ in shown] == [[2, 0], [1]]
-    still = list(data.still(data.train.at(torch.tensor([1, 0, 1])), 2))
+    still = list(data.evaluation_batches(data.train.at(torch.tensor([1, 0, 1])), 2))
     for batches in ([images for _, images in shown], still):
         assert [images.shape for images in batches] == [(2, 3, size, size), (1, 3, size, size)]
         assert all(images.dtype == torch.float32 and images.isfinite().all() for images in batches)
@@ -90,10 +90,10 @@ def test_your_own_photos_need_nothing_else(tmp_path: Path, cli: Cli) -> None:
 def test_batches_are_the_images_in_their_views(tmp_path: Path) -> None:
     data = load(config("digits"), NoNoise(), tmp_path)
     order = torch.randperm(len(data.train))[:100]
-    views = data.drawn(3, 5)
+    views = data.epoch_views(3, 5)
     assert views is not None and data.views is not None
     expected = data.normalise(data.views.apply(data.train.images[order], views[order]))
-    shown = list(data.shown(order, 3, 5, 32))
+    shown = list(data.training_batches(order, 3, 5, 32))
     assert torch.equal(torch.cat([index for index, _ in shown]), order)
     assert torch.equal(torch.cat([images for _, images in shown]), expected)
-    assert torch.equal(torch.cat(list(data.still(data.val, 50))), data.normalise(data.val.images))
+    assert torch.equal(torch.cat(list(data.evaluation_batches(data.val, 50))), data.normalise(data.val.images))

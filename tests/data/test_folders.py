@@ -15,7 +15,7 @@ from kd_experiments.data import image_tree
 from kd_experiments.data.cinic10 import CLASS_NAMES, read_cinic10
 from kd_experiments.data.decode import BrokenImage, decode
 from kd_experiments.data.image_folder import read_image_folder
-from kd_experiments.data.source import Source
+from kd_experiments.data.stored import StoredDataset
 from kd_experiments.data.tiny_imagenet import read_tiny_imagenet
 from kd_experiments.errors import UserError
 from tests.data.make_datasets import config, picture, write_cinic10, write_image_folder, write_tiny_imagenet
@@ -29,7 +29,7 @@ def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def read(name: str, root: Path, **given: object) -> Source:
+def read(name: str, root: Path, **given: object) -> StoredDataset:
     return READERS[name](config(name, root=root, **given), root.parent / "kept")
 
 

@@ -46,7 +46,9 @@ def children() -> set[str]:
 
 def images_of(data: Data, **given: int) -> torch.Tensor:
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))
-    return torch.cat([images for _, images in data.shown(order, **{"seed": 1, "epoch": 2, "batch_size": 10, **given})])
+    return torch.cat(
+        [images for _, images in data.training_batches(order, **{"seed": 1, "epoch": 2, "batch_size": 10, **given})]
+    )
 
 
 @pytest.mark.parametrize(("width", "height"), [(300, 260), (211, 280), (256, 256), (200, 500), (224, 224), (333, 257)])
@@ -63,7 +65,7 @@ def test_still_batches_are_what_torchvision_reads(root: Path) -> None:
     normalise = transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     reference = datasets.ImageFolder(str(root / "val"), transforms.Compose([*steps, normalise]))
     expected = torch.stack([image for image, _ in reference])
-    torch.testing.assert_close(torch.cat(list(data.still(data.test, 5))), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(torch.cat(list(data.evaluation_batches(data.test, 5))), expected, rtol=1e-5, atol=1e-5)
     assert data.test.labels.tolist() == reference.targets
     assert list(data.class_names) == reference.classes
 
@@ -91,7 +93,7 @@ def test_workers_and_batches_change_no_bit(root: Path, piece: int, monkeypatch: 
     assert torch.equal(images_of(data), expected)
     assert torch.equal(images_of(data, batch_size=3), expected)
     assert not torch.equal(images_of(data, epoch=3), expected)
-    still = [torch.cat(list(read(root, workers=workers).still(data.val, 4))) for workers in (0, 2)]
+    still = [torch.cat(list(read(root, workers=workers).evaluation_batches(data.val, 4))) for workers in (0, 2)]
     assert torch.equal(*still)
     assert children() == before
 
@@ -99,14 +101,14 @@ def test_workers_and_batches_change_no_bit(root: Path, piece: int, monkeypatch: 
 def test_no_process_is_left_by_an_error_or_a_break(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streamed, "PIECE", 2)
     data, before = read(own, workers=2), children()
-    for _ in data.still(data.train, 2):
+    for _ in data.evaluation_batches(data.train, 2):
         assert children() > before
         break
     gc.collect()
     assert children() == before
 
     def interrupted() -> None:
-        for _ in data.shown(torch.arange(20), 0, 0, 2):
+        for _ in data.training_batches(torch.arange(20), 0, 0, 2):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as stop:  # held, with its traceback
@@ -116,7 +118,7 @@ def test_no_process_is_left_by_an_error_or_a_break(own: Path, monkeypatch: pytes
     assert isinstance(data.train.images, ImageFiles)
     data.train.images.path(9).write_bytes(b"")
     with pytest.raises(UserError) as error:
-        list(data.still(data.train, 2))
+        list(data.evaluation_batches(data.train, 2))
     assert children() == before
     assert str(error.value).startswith(f"{data.train.images.path(9)} (it has 0 bytes): this image cannot be decoded")
     assert "dataset.skip_corrupt=true" in str(error.value) and "\n" not in str(error.value)
@@ -133,7 +135,7 @@ def test_dropout_does_not_see_the_loader(root: Path) -> None:
 def test_no_image_is_held_beyond_its_batch(root: Path) -> None:
     data = read(root)
     earlier: list[weakref.ref[torch.Tensor]] = []
-    for images in data.still(data.train, 4):
+    for images in data.evaluation_batches(data.train, 4):
         assert not any(kept() is not None for kept in earlier[:-1])
         earlier.append(weakref.ref(images))
     del images
@@ -150,7 +152,7 @@ def test_corrupt_images_are_left_out_of_every_split(own: Path, capsys: pytest.Ca
         warning = capsys.readouterr().err
         assert "2 of 48 images cannot be decoded and are left out, the first is train/n02/n02_3.JPEG (" in warning
         assert len(data.train) + len(data.val) == 35 and len(data.test) == 11
-        assert images_of(data).isfinite().all() and len(list(data.still(data.test, 4))) == 3
+        assert images_of(data).isfinite().all() and len(list(data.evaluation_batches(data.test, 4))) == 3
     picture(0, 300, 260).save(victims[0])
     picture(0, 300, 260).save(victims[1])
     data = read(own, skip_corrupt=True)  # a changed file is noticed

@@ -75,9 +75,9 @@ def test_a_data_set_shows_a_strong_view_whatever_the_batch(streamed: bool) -> No
     facts = ("random", split, split, split, tuple("abcd"), mean, std)
     data = StreamedData(*facts, None, RandomCrops(flip=True), 0) if streamed else Data(*facts, Views(2, True))
     first = data.normalise(given)
-    whole = data.strong(index, first, 0, 1)
+    whole = data.strong_view(index, first, 0, 1)
     assert (whole != first).flatten(1).any(1).float().mean() > 0.5
     for part in (index[3:5], index.flip(0)):
-        assert torch.equal(data.strong(part, first[part], 0, 1), whole[part])
+        assert torch.equal(data.strong_view(part, first[part], 0, 1), whole[part])
     if streamed:  # the pixels of the first view come back from its normalised values exactly
         assert torch.equal(whole, data.normalise(rand_augment(given, index, 0, 1)))

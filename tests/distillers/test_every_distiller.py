@@ -17,7 +17,7 @@ from kd_experiments.networks import Network, Output, build
 from kd_experiments.schema import build as make
 from kd_experiments.schema import parameters
 from tests.conftest import composed
-from tests.golden_distillers import lesson
+from tests.golden_distillers import batch
 
 aten = torch.ops.aten
 CLASSES, BATCH, SAMPLES = 4, 6, 24
@@ -56,7 +56,7 @@ def images(batch: int = BATCH) -> Tensor:
 def prepared(name: str, student: Network, source: Network, **changes: Any) -> Distiller:
     distiller = make(DISTILLERS[name], options(name) | changes, "method")
     torch.manual_seed(0)
-    distiller.look_at(student, source)
+    distiller.inspect_networks(student, source)
     distiller.expect(torch.arange(SAMPLES) % CLASSES, CLASSES)
     with torch.no_grad():
         distiller.prepare(student.eval()(images(2)), source.eval()(images(2)))
@@ -77,7 +77,7 @@ def test_its_values_stand_in_a_file_of_its_name(name: str) -> None:
 def test_one_step_reaches_student_and_connectors_but_not_the_teacher(name: str) -> None:
     student, source = networks()
     distiller = prepared(name, student, source)
-    given = lesson(student.train()(images()), source.eval()(images()), LABELS, epoch=5)
+    given = batch(student.train()(images()), source.eval()(images()), LABELS, epoch=5)
 
     terms = distiller(given) | (distiller.initialise(given) if name in STAGED else {})
     torch.stack(list(terms.values())).sum().backward()
@@ -95,7 +95,7 @@ def test_one_step_reaches_student_and_connectors_but_not_the_teacher(name: str) 
 def test_nothing_taught_is_exactly_zero_with_a_clean_gradient(name: str) -> None:
     student, source = networks()
     distiller = prepared(name, student, source)
-    given = lesson(student.train()(images()), source.eval()(images()), LABELS, weight=torch.zeros(BATCH), epoch=5)
+    given = batch(student.train()(images()), source.eval()(images()), LABELS, weight=torch.zeros(BATCH), epoch=5)
 
     terms = distiller(given) | (distiller.initialise(given) if name in STAGED else {})
     torch.stack(list(terms.values())).sum().backward()
@@ -118,7 +118,7 @@ class NoWaiting(TorchDispatchMode):
 def test_the_host_never_waits_for_the_device(name: str) -> None:
     student, source = networks()
     distiller = prepared(name, student, source)
-    given = lesson(student.train()(images()), source.eval()(images()), LABELS, epoch=5)
+    given = batch(student.train()(images()), source.eval()(images()), LABELS, epoch=5)
     with NoWaiting():
         terms = distiller(given) | (distiller.initialise(given) if name in STAGED else {})
         torch.stack(list(terms.values())).sum().backward()
@@ -132,8 +132,8 @@ def test_rows_that_are_not_taught_do_not_matter(name: str) -> None:
     with torch.no_grad():
         guided, guide = student.eval()(images().double()), source.eval()(images().double())
 
-    whole = distiller(lesson(guided, guide, LABELS, weight=taught.double() / 4, epoch=5))
-    part = distiller(lesson(rows(guided, taught), rows(guide, taught), LABELS[taught], epoch=5))
+    whole = distiller(batch(guided, guide, LABELS, weight=taught.double() / 4, epoch=5))
+    part = distiller(batch(rows(guided, taught), rows(guide, taught), LABELS[taught], epoch=5))
 
     for term, value in whole.items():
         torch.testing.assert_close(value, part[term], msg=f"{term}: {value} {part[term]}")
@@ -165,7 +165,7 @@ def test_terms_grow_with_the_weights(name: str, weight: float) -> None:
         torch.manual_seed(3)  # CRD draws
         if name == "crd":
             distiller.load_state_dict(memories)
-        return distiller(lesson(*given, weight=torch.full((BATCH,), scale / BATCH), epoch=5))  # type: ignore[arg-type]
+        return distiller(batch(*given, weight=torch.full((BATCH,), scale / BATCH), epoch=5))  # type: ignore[arg-type]
 
     memories = {key: value.clone() for key, value in distiller.state_dict().items()}
     with torch.no_grad():
@@ -181,14 +181,14 @@ def test_a_temperature_for_each_sample(name: str) -> None:
     with torch.no_grad():
         guided, guide = student.eval()(images()), source.eval()(images())
 
-    same = distiller(lesson(guided, guide, LABELS, temperature=torch.full((BATCH,), 3.0), epoch=5))
-    for term, value in distiller(lesson(guided, guide, LABELS, temperature=3.0, epoch=5)).items():
+    same = distiller(batch(guided, guide, LABELS, temperature=torch.full((BATCH,), 3.0), epoch=5))
+    for term, value in distiller(batch(guided, guide, LABELS, temperature=3.0, epoch=5)).items():
         torch.testing.assert_close(same[term], value)
     if isinstance(distiller, LogitDistiller):
         each = torch.arange(1.0, BATCH + 1)
-        losses = distiller.per_sample(lesson(guided, guide, LABELS, temperature=each, epoch=5))
+        losses = distiller.per_sample(batch(guided, guide, LABELS, temperature=each, epoch=5))
         for row, t in enumerate(each.tolist()):
-            alone = distiller.per_sample(lesson(guided, guide, LABELS, temperature=t, epoch=5))[row]
+            alone = distiller.per_sample(batch(guided, guide, LABELS, temperature=t, epoch=5))[row]
             torch.testing.assert_close(losses[row], alone)
 
 
@@ -198,11 +198,11 @@ def test_a_revision_is_heard(name: str) -> None:
     student, source = networks()
     distiller = prepared(name, student, source)
     with torch.no_grad():
-        given = lesson(student.eval()(images()), source.eval()(images()), LABELS, epoch=5)
+        given = batch(student.eval()(images()), source.eval()(images()), LABELS, epoch=5)
         before = distiller(given)
-        object.__setattr__(given.signal, "raw_logits", given.signal.raw_logits.flip(0))
+        object.__setattr__(given.targets, "raw_logits", given.targets.raw_logits.flip(0))
         assert distiller(given) == before
-        object.__setattr__(given.signal, "logits", given.signal.logits.flip(0) + torch.arange(CLASSES))
+        object.__setattr__(given.targets, "logits", given.targets.logits.flip(0) + torch.arange(CLASSES))
         assert DISTILLERS[name].needs_source == (distiller(given) != before)
 
 
@@ -218,7 +218,7 @@ def test_networks_of_different_families(name: str, pupil: str, master: str) -> N
             prepared(name, student, source)
         return
     distiller = prepared(name, student, source)
-    given = lesson(student.train()(images()), source.eval()(images()), LABELS, epoch=5)
+    given = batch(student.train()(images()), source.eval()(images()), LABELS, epoch=5)
     terms = distiller(given) | (distiller.initialise(given) if name in STAGED else {})
     torch.stack(list(terms.values())).sum().backward()
     assert all(term.isfinite() for term in terms.values())
@@ -246,4 +246,4 @@ def test_an_initialisation_stage_takes_over_for_its_epochs(name: str) -> None:
 def test_after_the_initialisation_only_the_label_teaches(name: str) -> None:
     student, source = networks()
     distiller = prepared(name, student, source, after_initialisation=False)
-    assert distiller(lesson(student(images()), source(images()), LABELS)) == {}
+    assert distiller(batch(student(images()), source(images()), LABELS)) == {}

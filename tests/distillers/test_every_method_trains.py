@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kd_experiments.catalogue import choices
+from kd_experiments.cli.choices import choices
 from kd_experiments.config import Config, check
 from kd_experiments.data.dataset import Data, Split
 from kd_experiments.data.views import Views
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Network, build
 from kd_experiments.run import make_learners
-from kd_experiments.supervision.selection import Everyone
+from kd_experiments.supervision.selection import NoSelection
 from kd_experiments.teachers.frozen import LiveTeacher
 from kd_experiments.training.loop import Learner, Training
 from tests.conftest import composed
@@ -88,7 +88,7 @@ def cancelled_by_a_norm(objective: nn.Module) -> set[str]:
 def training_of(config: Config, data: Data, teacher: Network) -> Training:
     taught = config.source == "teacher"
     learners = make_learners(config, data, SimpleNamespace(network=teacher) if taught else None)  # type: ignore[arg-type]
-    selected = None if isinstance(config.selection, Everyone) else (torch.arange(SAMPLES) % 5 != 0).float()
+    selected = None if isinstance(config.selection, NoSelection) else (torch.arange(SAMPLES) % 5 != 0).float()
     source = LiveTeacher(teacher, data) if taught else None
     return Training(learners, data, config.recipe, 0, source, selected)
 

@@ -29,7 +29,7 @@ from kd_experiments.distillers.sp import sp
 from kd_experiments.distillers.vid import VID, Guess, gaussian_nll
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Network, Output, build
-from tests.golden_distillers import lesson
+from tests.golden_distillers import batch
 
 ALL = torch.ones(5, dtype=torch.bool)
 
@@ -154,7 +154,7 @@ def test_ofd_reads_the_teacher_s_norms_and_keeps_them_out_of_training() -> None:
     student, source = network("resnet8"), network("resnet20")
     images = torch.randn(2, 1, 16, 16)
     distiller = OFD()
-    distiller.look_at(student, source)
+    distiller.inspect_networks(student, source)
     distiller.prepare(student(images), source(images))
     last = source.preactivation_norms()[-1]
     assert last is not None
@@ -165,7 +165,7 @@ def test_ofd_reads_the_teacher_s_norms_and_keeps_them_out_of_training() -> None:
 def test_ofd_needs_a_batch_norm_at_the_end_of_a_stage() -> None:
     student, source = network("resnet8"), network("ShuffleV2")
     distiller = OFD()
-    distiller.look_at(student, source)
+    distiller.inspect_networks(student, source)
     with pytest.raises(UserError, match="stage 1 of the teacher"):
         distiller.prepare(student.eval()(torch.randn(2, 1, 16, 16)), source.eval()(torch.randn(2, 1, 16, 16)))
 
@@ -229,7 +229,7 @@ def test_crd_with_one_negative_by_hand() -> None:
             true, other = scores[i, i], scores[i, 1 - i]
             expected -= ((true / (true + 0.5)).log() + (0.5 / (other + 0.5)).log()) / 2
 
-    loss = distiller(lesson(student, source, torch.tensor([1, 0])))["crd"]
+    loss = distiller(batch(student, source, torch.tensor([1, 0])))["crd"]
 
     torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
 
@@ -243,7 +243,7 @@ def test_crd_is_least_where_the_true_pair_stands_out() -> None:
 def test_crd_remembers_and_keeps_its_scale() -> None:
     distiller, student, source = two_samples(momentum=0.25)
     before = distiller.student_memory.embeddings.clone()
-    given = lesson(student, source, torch.tensor([1, 0]))
+    given = batch(student, source, torch.tensor([1, 0]))
     distiller(given)
     new = F.normalize(distiller.student_embedding(student.embedding)).detach()
     torch.testing.assert_close(distiller.student_memory.embeddings, F.normalize(0.25 * before + 0.75 * new))
@@ -341,7 +341,7 @@ def test_the_paraphraser_learns_first_and_is_fixed_afterwards() -> None:
     student, source = output(0), output(1)
     distiller.prepare(student, source)
     distiller.double()
-    given = lesson(student, source, LABELS)
+    given = batch(student, source, LABELS)
     distiller(given)["ft"].backward()
     assert all(p.grad is None for part in (distiller.paraphraser, distiller.decoder) for p in part.parameters())
     assert all(p.grad is not None for p in distiller.translator.parameters())

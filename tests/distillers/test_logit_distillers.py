@@ -20,8 +20,8 @@ from kd_experiments.distillers.tfkd_reg import tfkd_reg, virtual_teacher
 from kd_experiments.distillers.warm_up import warm_up
 from kd_experiments.networks import Output
 from kd_experiments.supervision.progress import Progress
-from kd_experiments.supervision.weighting import Rows
-from tests.golden_distillers import lesson
+from kd_experiments.supervision.weighting import SampleWeights
+from tests.golden_distillers import batch
 
 LABELS = torch.tensor([0, 3, 1, 2, 2])
 
@@ -66,16 +66,16 @@ def test_dist_ignores_scale_and_shift_of_a_prediction() -> None:
     p, q = torch.softmax(logits(0), 1), torch.softmax(logits(1), 1)
     torch.testing.assert_close(row_correlation(p, 0.3 * p + 0.1), torch.ones(5, dtype=p.dtype), rtol=1e-6, atol=0)
     torch.testing.assert_close(row_correlation(p, q)[0], torch.corrcoef(torch.stack([p[0], q[0]]))[0, 1])
-    equal = Rows(torch.full((5,), 0.2, dtype=p.dtype))
+    equal = SampleWeights(torch.full((5,), 0.2, dtype=p.dtype))
     torch.testing.assert_close(column_correlation(p, q, equal)[1], torch.corrcoef(torch.stack([p.T[1], q.T[1]]))[0, 1])
 
 
 def test_dist_weighs_samples() -> None:
     """Twice the weight is the sample twice."""
     p, q = torch.softmax(logits(0), 1), torch.softmax(logits(1), 1)
-    weighted = column_correlation(p, q, Rows(torch.tensor([2.0, 1, 1, 1, 0], dtype=p.dtype)))
+    weighted = column_correlation(p, q, SampleWeights(torch.tensor([2.0, 1, 1, 1, 0], dtype=p.dtype)))
     p_repeated, q_repeated = (torch.cat([x[:1], x[:4]]) for x in (p, q))
-    expected = column_correlation(p_repeated, q_repeated, Rows(torch.ones(5, dtype=p.dtype)))
+    expected = column_correlation(p_repeated, q_repeated, SampleWeights(torch.ones(5, dtype=p.dtype)))
     torch.testing.assert_close(weighted, expected, rtol=1e-6, atol=0)
 
 
@@ -90,7 +90,7 @@ def test_ctkd_climbs_where_the_student_descends() -> None:
 
     for epoch, scale in [(4, -0.5), (9, -1.0), (100, -1.0)]:
         distiller.zero_grad()
-        loss = distiller(lesson(*given, LABELS, epoch=epoch))["kd"]
+        loss = distiller(batch(*given, LABELS, epoch=epoch))["kd"]
         loss.backward()
         assert loss.item() == pytest.approx(expected.item())
         assert distiller.theta.grad is not None
@@ -154,9 +154,9 @@ def test_one_against_the_rest() -> None:
 
 
 def mlld_terms(student: Tensor, teacher: Tensor, strong: tuple[Tensor, Tensor] | None = None) -> dict[str, Tensor]:
-    given = lesson(*outputs(student, teacher), LABELS[: len(student)], temperature=2.0)
+    given = batch(*outputs(student, teacher), LABELS[: len(student)], temperature=2.0)
     if strong is not None:
-        second = lesson(*outputs(*strong), LABELS[: len(student)], temperature=2.0).second
+        second = batch(*outputs(*strong), LABELS[: len(student)], temperature=2.0).second
         given = replace(given, second=second)
     return MLLD((1.0, 0.5), 0.5)(given)
 

@@ -11,8 +11,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
-from kd_experiments.composing import composer
-from kd_experiments.launcher_errors import EXTRAS, explain
+from kd_experiments.cli.composing import composer
+from kd_experiments.cli.launcher_errors import EXTRAS, explain
 from kd_experiments.places import home
 from tests.conftest import Cli
 

@@ -24,7 +24,7 @@ def test_it_holds_the_public_names() -> None:
 
 
 def test_listing_the_names_does_not_import_torch() -> None:
-    code = "import sys, kd_experiments.networks.catalogue as c; c.names(); sys.exit('torch' in sys.modules)"
+    code = "import sys, kd_experiments.networks.registry as c; c.names(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

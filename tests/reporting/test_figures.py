@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from kd_experiments import composing
+from kd_experiments.cli import composing
 from kd_experiments.config import Config, check
 from kd_experiments.distillers.kd import KD
 from kd_experiments.errors import UserError
@@ -31,12 +31,12 @@ from kd_experiments.reporting.figures.temperature import temperatures
 from kd_experiments.reporting.figures.threshold import precision_of
 from kd_experiments.run import run
 from kd_experiments.supervision.label_loss import CrossEntropy
-from kd_experiments.supervision.objective import Batch, Objective
 from kd_experiments.supervision.progress import Progress
 from kd_experiments.supervision.revision import NoRevision, ProbabilityShift, Revision, SmoothedLabel
 from kd_experiments.supervision.temperature import FLSW
-from kd_experiments.supervision.weighting import Constant as ConstantWeighting
+from kd_experiments.supervision.weighting import ConstantWeighting
 from kd_experiments.teachers import obtain
+from kd_experiments.training.objective import Batch, Objective
 
 NAMES = {kind.name for kind in KINDS}
 NEED_A_TEACHER = {"revision", "influence", "temperature"}  # its network, not only what it said

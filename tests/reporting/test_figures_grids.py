@@ -18,7 +18,7 @@ from kd_experiments.reporting.figures import draw_grid, forest, grids, lines, wr
 from kd_experiments.reporting.figures.grid import MEASURED, Cell, Grid
 from kd_experiments.reporting.figures.runs import varied
 from kd_experiments.reporting.figures.style import house_style, save
-from kd_experiments.sweeping.catalogue import Job, Sweep, TableLayout
+from kd_experiments.sweeping.definitions import Job, Sweep, TableLayout
 from tests.conftest import Cli
 
 

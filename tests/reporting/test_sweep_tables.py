@@ -15,8 +15,8 @@ from kd_experiments.reporting.records import Run, as_run, settings
 from kd_experiments.reporting.sweep_filter import promising
 from kd_experiments.reporting.sweep_tables import sweep_tables
 from kd_experiments.reporting.table import Table
-from kd_experiments.sweeping import catalogue
-from kd_experiments.sweeping.catalogue import Job, Sweep, TableLayout
+from kd_experiments.sweeping import definitions as catalogue
+from kd_experiments.sweeping.definitions import Job, Sweep, TableLayout
 from tests.conftest import composed
 
 # host -> plug-in -> top-1 by seed

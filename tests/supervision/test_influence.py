@@ -6,18 +6,25 @@ import pytest
 import torch
 from torch.autograd.functional import hessian
 
-from kd_experiments.supervision.influence import Evidence, influence, kfac_factors, mean_gradient, residuals, with_bias
+from kd_experiments.supervision.influence import (
+    SplitOutputs,
+    influence,
+    kfac_factors,
+    mean_gradient,
+    residuals,
+    with_bias,
+)
 
 
-def evidence(seed: int, n: int = 12, d: int = 3, c: int = 4) -> tuple[Evidence, torch.Tensor]:
+def evidence(seed: int, n: int = 12, d: int = 3, c: int = 4) -> tuple[SplitOutputs, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(c, d + 1, generator=generator, dtype=torch.float64)
     h = torch.randn(n, d, generator=generator, dtype=torch.float64)
     labels = torch.randint(0, c, (n,), generator=generator)
-    return Evidence(with_bias(h) @ weight.T, h, labels), weight
+    return SplitOutputs(with_bias(h) @ weight.T, h, labels), weight
 
 
-def loss(weight: torch.Tensor, part: Evidence) -> torch.Tensor:
+def loss(weight: torch.Tensor, part: SplitOutputs) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(with_bias(part.embedding) @ weight.T, part.labels)
 
 
@@ -60,7 +67,7 @@ def test_a_helpful_sample_lowers_the_validation_loss() -> None:
     """Nudging the weights along one sample's gradient lowers the validation loss most for the most negative score."""
     train, weight = evidence(6, n=20)
     val, _ = evidence(7)
-    val = Evidence(with_bias(val.embedding) @ weight.T, val.embedding, val.labels)
+    val = SplitOutputs(with_bias(val.embedding) @ weight.T, val.embedding, val.labels)
     scores = influence(train, val, "identity", 1e-6)
     changes = []
     for i in range(len(scores)):

@@ -7,35 +7,35 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kd_experiments.supervision.influence import Evidence
+from kd_experiments.supervision.influence import SplitOutputs
 from kd_experiments.supervision.selection import (
     SELECTIONS,
     Confidence,
     Entropy,
-    Everyone,
     Influence,
     Loss,
+    NoSelection,
     Random,
     Selection,
+    SelectionInputs,
     Snapshot,
     TeacherCorrect,
-    TeacherFacts,
     TracIn,
     scoring_key,
 )
 
 
-def facts(n: int = 50) -> TeacherFacts:
+def facts(n: int = 50) -> SelectionInputs:
     generator = torch.Generator().manual_seed(0)
 
-    def part(size: int) -> Evidence:
+    def part(size: int) -> SplitOutputs:
         logits = torch.randn(size, 5, generator=generator) * 3
-        return Evidence(
+        return SplitOutputs(
             logits, torch.randn(size, 4, generator=generator), torch.randint(0, 5, (size,), generator=generator)
         )
 
     shots = [Snapshot(part(n), part(20), lr) for lr in (0.1, 0.01)]
-    return TeacherFacts(part(n), part(20), lambda: shots)
+    return SelectionInputs(part(n), part(20), lambda: shots)
 
 
 def all_with(ratio: float) -> dict[str, Selection]:
@@ -53,7 +53,7 @@ def all_with(ratio: float) -> dict[str, Selection]:
 
 
 def test_every_registered_selection_is_tested() -> None:
-    tested = {type(part) for part in all_with(0.5).values()} | {Everyone}
+    tested = {type(part) for part in all_with(0.5).values()} | {NoSelection}
     assert tested == {SELECTIONS[name] for name in SELECTIONS}
 
 

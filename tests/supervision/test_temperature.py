@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kd_experiments.distillers.kd import kd
-from kd_experiments.supervision.temperature import CWSM, FLSW, Constant, DynamicTemperature, dynamic_temperature
+from kd_experiments.supervision.temperature import (
+    CWSM,
+    FLSW,
+    ConstantTemperature,
+    DynamicTemperature,
+    dynamic_temperature,
+)
 
 seeds = st.integers(0, 10_000)
 
@@ -50,7 +56,9 @@ def test_harder_samples_get_sharper_targets() -> None:
 def test_equal_temperatures_are_a_constant_one(seed: int, t: float) -> None:
     student, teacher = pair(seed)
     per_sample = torch.full((32,), t, dtype=torch.float64)
-    torch.testing.assert_close(kd(student, teacher, per_sample), kd(student, teacher, Constant(t)(student, teacher)))
+    torch.testing.assert_close(
+        kd(student, teacher, per_sample), kd(student, teacher, ConstantTemperature(t)(student, teacher))
+    )
 
 
 def test_float32_agrees_with_float64() -> None:

@@ -13,7 +13,7 @@ from kd_experiments.supervision.progress import Progress
 from kd_experiments.supervision.weighting import (
     WEIGHTINGS,
     Confident,
-    Constant,
+    ConstantWeighting,
     RightThenWrong,
     RightWrong,
     Weighting,
@@ -21,7 +21,7 @@ from kd_experiments.supervision.weighting import (
 )
 
 ALL: dict[str, Weighting] = {
-    "constant": Constant(),
+    "constant": ConstantWeighting(),
     "right_wrong": RightWrong(4.0, 1.0),
     "subset": RightThenWrong("cos2", "subset"),
     "batch": RightThenWrong("cos2", "batch"),

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kd_experiments.sweeping.launched import Launched
+from kd_experiments.sweeping.callback import SweepReport
 from kd_experiments.sweeping.outcome import Outcome
 from kd_experiments.tracking.record import RunFolder
 from tests.conftest import TINY, Cli, records
@@ -140,7 +140,7 @@ def test_rerun_repeats_a_finished_run(cli: Cli) -> None:
 
 def test_jobs_that_left_no_word(tmp_path: Path) -> None:
     """A launcher may lose jobs: killed ones, ones at work on another machine, ones that never began."""
-    sweep = Launched()
+    sweep = SweepReport()
     sweep.folder, sweep.jobs = tmp_path / "multirun", ["seed=0", "seed=1", "seed=2", "seed=3"]
     runs = [RunFolder(tmp_path / "runs" / str(number)) for number in range(4)]
     Outcome("done", str(runs[0].path)).write(sweep.folder / "0")
@@ -157,7 +157,7 @@ def test_jobs_that_left_no_word(tmp_path: Path) -> None:
 
 
 def test_jobs_of_a_sweeper_that_chooses_as_it_goes(tmp_path: Path) -> None:
-    sweep = Launched()
+    sweep = SweepReport()
     sweep.folder = tmp_path
     assert not sweep.began
     Outcome("done", "run").write(tmp_path / "0")

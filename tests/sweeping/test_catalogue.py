@@ -10,12 +10,12 @@ import pytest
 from hydra import compose
 from omegaconf import OmegaConf
 
-from kd_experiments.composing import composer
+from kd_experiments.cli.composing import composer
 from kd_experiments.config import check
 from kd_experiments.errors import UserError
 from kd_experiments.places import home
-from kd_experiments.sweeping import catalogue
-from kd_experiments.sweeping.catalogue import expand, names, outline, read
+from kd_experiments.sweeping import definitions as catalogue
+from kd_experiments.sweeping.definitions import expand, names, outline, read
 from tests.conftest import Cli, records
 
 SMALL = "small/lrds_lambdas"

@@ -13,9 +13,9 @@ import pytest
 
 from kd_experiments.sweeping import listing as listing_module
 from kd_experiments.sweeping.__main__ import main
-from kd_experiments.sweeping.catalogue import Job, Sweep, TableLayout
+from kd_experiments.sweeping.definitions import Job, Sweep, TableLayout
 from kd_experiments.sweeping.listing import duration, listing
-from kd_experiments.sweeping.standing import every_standing
+from kd_experiments.sweeping.run_status import every_run_status
 from kd_experiments.tracking.record import RunFolder
 
 SWEEP = Sweep(
@@ -117,7 +117,11 @@ def test_networks_of_a_run(tmp_path: Path, write: Write) -> None:
     common = {"dataset": {"name": "digits"}} | networks
     for name, distiller, source in (("none", "none", "teacher"), ("dml", "kd", "peer"), ("kd", "kd", "teacher")):
         write(name, config={"method": {"name": name, "distiller": distiller, "source": source}} | common)
-    assert {run.method: run.pair for run in every_standing(tmp_path)} == {"none": "b", "dml": "c <-> b", "kd": "a -> b"}
+    assert {run.method: run.pair for run in every_run_status(tmp_path)} == {
+        "none": "b",
+        "dml": "c <-> b",
+        "kd": "a -> b",
+    }
 
 
 def test_status_of_one_sweep(one_sweep: None, tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,7 @@ def test_two_processes_train_one_teacher_once(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_teacher_goes_on(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kd_experiments.tracking.progress import Display
+    from kd_experiments.tracking.display import Display
 
     whole = tmp_path / "whole"
     assert cli(f"paths.results={whole}", "teacher.recipe.epochs=3").code == 0

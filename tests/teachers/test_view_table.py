@@ -14,10 +14,10 @@ from kd_experiments.data.digits import read_digits
 from kd_experiments.data.label_noise import NoNoise
 from kd_experiments.data.load import DatasetConfig, load
 from kd_experiments.networks import build
-from kd_experiments.supervision.objective import Batch
 from kd_experiments.teachers import obtain
 from kd_experiments.teachers.frozen import LiveTeacher, TabulatedTeacher
 from kd_experiments.teachers.view_table import DiskTable, MemoryTable, NoTable, TableKind, ViewTable
+from kd_experiments.training.objective import Batch
 from tests.conftest import Cli, records
 
 CPU = torch.device("cpu")
@@ -108,8 +108,8 @@ def test_table_and_live_teacher_say_the_same_bit_for_bit(data: Any, tmp_path: Pa
         views = data.views.draw(0, epoch, len(data.train), CPU)
         tabulated.begin_epoch(views)
         index = torch.randperm(len(data.train))[:64]
-        batch = Batch(index, data.show(index, views[index]), *[torch.empty(0)] * 3)
-        assert torch.equal(tabulated.says(batch).logits, live.says(batch).logits)
+        batch = Batch(index, data.in_view(index, views[index]), *[torch.empty(0)] * 3)
+        assert torch.equal(tabulated.forward(batch).logits, live.forward(batch).logits)
 
 
 def weights(results: Path) -> dict[str, torch.Tensor]:

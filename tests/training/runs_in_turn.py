@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from kd_experiments.composing import composed
+from kd_experiments.cli.composing import composed
 from kd_experiments.config import check
 from kd_experiments.run import run
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kd_experiments.catalogue import choices
+from kd_experiments.cli.choices import choices
 from kd_experiments.distillers.kdsvd import KDSVD
 from kd_experiments.errors import UserError
 from kd_experiments.teachers.frozen import LiveTeacher, TabulatedTeacher
@@ -96,7 +96,7 @@ def test_every_step_of_a_method_stays_on_its_device(method: str) -> None:
         learner.network.to(device)
         learner.objective.to(device)
         learner.optimizer = made.recipe.optimizer([*learner.network.parameters(), *learner.objective.parameters()])
-    images = made.data.show(index := torch.arange(6, device=device), index)
+    images = made.data.in_view(index := torch.arange(6, device=device), index)
     for epoch in (0, EPOCHS - 1):
         for learner in made.learners:
             learner.begin_epoch(epoch)

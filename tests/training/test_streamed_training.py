@@ -14,7 +14,7 @@ import torch
 
 from kd_experiments.config import check
 from kd_experiments.data import streamed
-from kd_experiments.tracking.progress import Display
+from kd_experiments.tracking.display import Display
 from tests.conftest import TINY, Cli, composed, records
 from tests.data.make_datasets import write_imagenet
 
@@ -105,7 +105,7 @@ def test_ctrl_c_ends_run_and_workers(root: Path, tmp_path: Path) -> None:
     overrides = streams(root, "method=none", "recipe.epochs=1000", "dataset.workers=2", f"paths.results={tmp_path}")
     code = """if True:
         import signal, sys
-        from kd_experiments.cli import main
+        from kd_experiments.__main__ import main
         from kd_experiments.data import streamed
         signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
         streamed.PIECE = 2  # so that the small folder needs its workers

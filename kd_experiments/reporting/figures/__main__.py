@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kd_experiments.cli.arguments import asks_for_help, parse
 from kd_experiments.errors import UserError
-from kd_experiments.reporting.arguments import asks_for_help, parse
 from kd_experiments.reporting.figures import write_figures
 
 HELP = """python -m kd_experiments.reporting.figures [KEY=VALUE ...]

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from kd_experiments.composing import composed
+from kd_experiments.cli.composing import composed
 from kd_experiments.places import home
 
 _PARTS = ("revision", "selection", "weighting", "temperature", "label_loss")

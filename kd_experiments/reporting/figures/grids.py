@@ -14,8 +14,8 @@ from kd_experiments.reporting.figures.runs import Run, Setting, Variant, setting
 from kd_experiments.reporting.records import PRIMARY
 from kd_experiments.reporting.records import Run as Record
 from kd_experiments.reporting.sweep_filter import promising
-from kd_experiments.sweeping import catalogue
-from kd_experiments.sweeping.catalogue import Sweep
+from kd_experiments.sweeping import definitions as catalogue
+from kd_experiments.sweeping.definitions import Sweep
 
 REFERENCES = ("kd", "none")  # of these methods the first that was run is what others are compared with
 

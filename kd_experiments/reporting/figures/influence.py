@@ -15,7 +15,7 @@ from torch import Tensor
 from kd_experiments.reporting.figures.kind import Kind
 from kd_experiments.reporting.figures.runs import Run, Setting
 from kd_experiments.reporting.figures.style import picture
-from kd_experiments.reporting.figures.teacher import label_text, says, teacher_of
+from kd_experiments.reporting.figures.teacher import label_text, predictions, teacher_of
 from kd_experiments.supervision.selection import Influence, TracIn, scoring_key
 from kd_experiments.teachers.obtain import Teacher
 
@@ -112,7 +112,7 @@ def minus(number: str) -> str:
 def thumbnails(row: Sequence[Axes], teacher: Teacher, samples: Tensor, scores: Tensor) -> None:
     """Images with their score, label and the teacher's prediction."""
     data = teacher.data
-    predicted = says(teacher.network, data, samples).logits.argmax(1).tolist()
+    predicted = predictions(teacher.network, data, samples).logits.argmax(1).tolist()
     for axes, sample, prediction in zip(row, samples.tolist(), predicted, strict=True):
         picture(axes, data.train.images[sample])
         right = prediction == int(data.train.labels[sample])

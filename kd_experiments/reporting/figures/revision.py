@@ -18,10 +18,10 @@ from kd_experiments.places import home
 from kd_experiments.reporting.figures.kind import Kind
 from kd_experiments.reporting.figures.runs import Cannot, Run, Setting, again
 from kd_experiments.reporting.figures.style import picture
-from kd_experiments.reporting.figures.teacher import label_text, says, teacher_of, wrong_samples
+from kd_experiments.reporting.figures.teacher import label_text, predictions, teacher_of, wrong_samples
 from kd_experiments.schema import build_choice
 from kd_experiments.supervision.revision import REVISIONS, Revision
-from kd_experiments.supervision.temperature import Constant, DynamicTemperature
+from kd_experiments.supervision.temperature import ConstantTemperature, DynamicTemperature
 
 SHOWN = {
     "label_revision": "label revision",
@@ -47,7 +47,7 @@ def draw(setting: Setting) -> Figure:
     teacher = teacher_of(run)
     data = teacher.data
     wrong = wrong_samples(teacher)
-    said = says(teacher.network, data, wrong)
+    said = predictions(teacher.network, data, wrong)
     place = median_confidence(said.logits)
     sample, logits, label = int(wrong[place]), said.logits[place : place + 1], said.labels[place : place + 1]
     temperature, methods = distillation_temperature(setting.runs)
@@ -80,7 +80,7 @@ def distillation_temperature(runs: Sequence[Run]) -> tuple[float, str]:
     found: list[tuple[float, str]] = []
     for run in [run for run in runs if DISTILLERS[run.config.method.distiller].uses_temperature] or runs:
         temperature = run.config.distillation_temperature
-        if isinstance(temperature, Constant):
+        if isinstance(temperature, ConstantTemperature):
             found.append((temperature.value, run.method))
     if not found:  # only dynamic temperatures: they vary around tau0
         dynamic = ((run.method, run.config.temperature) for run in runs)

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kd_experiments import files
 from kd_experiments.data.dataset import Data
 from kd_experiments.data.streamed import StreamedData
 from kd_experiments.networks import build
 from kd_experiments.reporting.figures.runs import Cannot, Run, Setting, Variant, again, variants
 from kd_experiments.reporting.figures.teacher import data_of, teacher_folder
 from kd_experiments.teachers.obtain import on_device
-from kd_experiments.training import files
 from kd_experiments.training.evaluation import outputs
 
 METHODS = 5

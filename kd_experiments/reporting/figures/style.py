@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from kd_experiments.files import write_bytes
 from kd_experiments.reporting.statistics import Difference
-from kd_experiments.training.files import write_bytes
 
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")  # Okabe and Ito
 MARKERS = ("o", "s", "^", "D", "v", "X", "P", "*")

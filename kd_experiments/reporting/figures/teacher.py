@@ -16,9 +16,9 @@ from kd_experiments.data.settings import DatasetConfig
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Network
 from kd_experiments.reporting.figures.runs import Cannot, Run, again
-from kd_experiments.supervision.influence import Evidence
+from kd_experiments.supervision.influence import SplitOutputs
 from kd_experiments.teachers.obtain import Teacher
-from kd_experiments.tracking.progress import Display
+from kd_experiments.tracking.display import Display
 from kd_experiments.training import devices
 from kd_experiments.training.evaluation import outputs
 
@@ -73,14 +73,14 @@ def _data(dataset: DatasetConfig, noise: LabelNoise, data_folder: Path) -> Data:
     return load(dataset, noise, data_folder).to(device)
 
 
-def says(network: Network, data: Data, index: Tensor | None = None) -> Evidence:
+def predictions(network: Network, data: Data, index: Tensor | None = None) -> SplitOutputs:
     """What a network says about un-augmented training images, all or those at `index` (n,); on the CPU."""
     train = data.train
     if index is not None:
         index = index.to(data.device)
         train = Split(train.images[index], train.labels[index], train.true_labels[index], train.origin[index.cpu()])
-    said = outputs(network, data, train)
-    return Evidence(said.logits.cpu(), said.embedding.cpu(), said.labels.cpu())
+    predicted = outputs(network, data, train)
+    return SplitOutputs(predicted.logits.cpu(), predicted.embedding.cpu(), predicted.labels.cpu())
 
 
 def label_text(data: Data, sample: int) -> str:
@@ -92,4 +92,4 @@ def label_text(data: Data, sample: int) -> str:
 
 def wrong_samples(teacher: Teacher) -> Tensor:
     """Training images that the teacher gets wrong, int64 on the CPU."""
-    return torch.nonzero(teacher.said["train_wrong"].cpu()).flatten()
+    return torch.nonzero(teacher.outputs["train_wrong"].cpu()).flatten()

@@ -12,16 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from kd_experiments import files
 from kd_experiments.data.dataset import Data
 from kd_experiments.networks import build
 from kd_experiments.reporting.figures.kind import Kind
 from kd_experiments.reporting.figures.runs import Cannot, Run, Setting, Variant, again, variants
 from kd_experiments.reporting.figures.style import COLOURS, legend_below
-from kd_experiments.reporting.figures.teacher import says, teacher_of
+from kd_experiments.reporting.figures.teacher import predictions, teacher_of
 from kd_experiments.supervision.revision import Revision, wrong_rows
 from kd_experiments.supervision.temperature import DynamicTemperature, Temperature
 from kd_experiments.teachers.obtain import on_device
-from kd_experiments.training import files
 
 BINS = 40
 
@@ -41,7 +41,7 @@ def draw(setting: Setting) -> Figure:
         reason = f"no students were kept along the training ({setting.title})"
         raise Cannot(reason, again(setting.runs[0], "snapshots=2"))
     teacher = teacher_of(kept[0])
-    said = says(teacher.network, teacher.data)
+    said = predictions(teacher.network, teacher.data)
     wrong = wrong_rows(said.logits, said.labels)
     rows = [(variant, moments(variant, teacher.data, said.logits, said.labels)) for variant in variants(kept)]
 
@@ -87,7 +87,7 @@ def student_logits(run: Run, data: Data, state: dict[str, Tensor]) -> Tensor:
     """What a student says about every training image, (N, C)."""
     network = build(run.config.student.network, classes=data.classes, channels=data.channels, size=data.size)
     network.load_state_dict(state)
-    return says(on_device(network, data), data).logits
+    return predictions(on_device(network, data), data).logits
 
 
 def temperatures(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import textwrap
 
-from kd_experiments.catalogue import Method, choices, methods
+from kd_experiments.cli.choices import Method, choices, methods
 
 _EXAMPLES = """\
   python -m kd_experiments method=lrds selection.ratio=0.8

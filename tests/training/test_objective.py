@@ -6,16 +6,16 @@ from typing import Any
 
 import torch
 
-from kd_experiments.distillers.base import Distiller, Lesson
+from kd_experiments.distillers.base import DistillationBatch, Distiller
 from kd_experiments.distillers.kd import KD, kd
 from kd_experiments.distillers.logit_mse import LogitMSE
 from kd_experiments.networks import Output
 from kd_experiments.supervision.label_loss import CrossEntropy, cross_entropy
-from kd_experiments.supervision.objective import Batch, Judgement, Objective
 from kd_experiments.supervision.progress import Progress
 from kd_experiments.supervision.revision import LabelRevision, NoRevision
-from kd_experiments.supervision.temperature import Constant as ConstantTemperature
-from kd_experiments.supervision.weighting import Confident, Constant, RightThenWrong, RightWrong
+from kd_experiments.supervision.temperature import ConstantTemperature
+from kd_experiments.supervision.weighting import Confident, ConstantWeighting, RightThenWrong, RightWrong
+from kd_experiments.training.objective import Batch, LossTerms, Objective
 
 STUDENT, TEACHER = torch.randn(2, 16, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3
 LABELS = torch.randint(0, 5, (16,), generator=torch.Generator().manual_seed(1))
@@ -23,12 +23,12 @@ LABELS = torch.randint(0, 5, (16,), generator=torch.Generator().manual_seed(1))
 
 def judge(
     selected: torch.Tensor | None = None, second: tuple[Output, Output] | None = None, **changes: Any
-) -> Judgement:
+) -> LossTerms:
     parts: dict[str, Any] = {
         "label_loss": CrossEntropy(),
         "distiller": KD(),
         "revision": NoRevision(),
-        "weighting": Constant(),
+        "weighting": ConstantWeighting(),
         "temperature": ConstantTemperature(4.0),
         "label_weight": 0.1,
         "label_rows": "all",
@@ -88,7 +88,7 @@ def test_no_gradient_reaches_the_source() -> None:
     teacher = TEACHER.clone().requires_grad_()
     student = STUDENT.clone().requires_grad_()
     objective = Objective(
-        label_loss=CrossEntropy(), distiller=KD(), revision=LabelRevision(0.8, "one"), weighting=Constant(),
+        label_loss=CrossEntropy(), distiller=KD(), revision=LabelRevision(0.8, "one"), weighting=ConstantWeighting(),
         temperature=ConstantTemperature(4.0), label_weight=0.1, label_rows="all", weight=0.9,
     )  # fmt: skip
     batch = Batch(torch.arange(16), student, LABELS, LABELS, torch.ones(16, dtype=torch.float64))
@@ -126,8 +126,8 @@ def test_a_weighting_is_of_the_kd_term_where_one_joins_a_feature_method() -> Non
     class EveryRow(Distiller):
         needs_features = True
 
-        def forward(self, lesson: Lesson) -> dict[str, torch.Tensor]:
-            return {"rows": lesson.rows.total}
+        def forward(self, batch: DistillationBatch) -> dict[str, torch.Tensor]:
+            return {"rows": batch.weights.total}
 
     wrong = TEACHER.argmax(1) != LABELS
     easy = RightThenWrong("easy_only", "subset")

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from kd_experiments.networks.catalogue import names as network_names
+from kd_experiments.networks.registry import names as network_names
 from kd_experiments.places import home
 
 

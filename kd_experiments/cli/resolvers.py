@@ -21,7 +21,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from kd_experiments.networks.catalogue import names
+from kd_experiments.networks.registry import names
 
 # What `teacher=NETWORK` sets besides the network; see `config.TeacherConfig`.
 TEACHER = {

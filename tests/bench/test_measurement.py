@@ -12,7 +12,7 @@ import torch
 
 import bench.__main__ as command
 from bench.epoch import unseen_share
-from bench.figure import Figure, Setting, interleaved
+from bench.measurement import Measurement, Setting, interleaved
 from bench.tables import write
 from kd_experiments.data.views import Views
 
@@ -22,9 +22,9 @@ KEYS = {
 }  # fmt: skip
 
 
-def figure(*values: float, target: float | None = 2.0, better: str = "higher", name: str = "epoch") -> Figure:
+def figure(*values: float, target: float | None = 2.0, better: str = "higher", name: str = "epoch") -> Measurement:
     parts = {"step_ms": values, "kd_step_ms": values, "memory_MB": [5.0], "kd_memory_MB": [3.5]}
-    return Figure(name, "a over b", "pair", "x", better, target, values, parts, "a note")  # type: ignore[arg-type]
+    return Measurement(name, "a over b", "pair", "x", better, target, values, parts, "a note")  # type: ignore[arg-type]
 
 
 def test_a_line_has_all_that_is_needed_to_judge_it(setting: Setting) -> None:
@@ -82,7 +82,7 @@ def test_tables_say_what_was_met_missed_and_not_run(setting: Setting) -> None:
 def test_the_command_prints_lines_and_goes_on_after_a_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    def broken(setting: Setting) -> list[Figure]:
+    def broken(setting: Setting) -> list[Measurement]:
         raise RuntimeError("it broke")
 
     groups = {"broken": broken, "works": lambda setting: [figure(2.0), figure(1.0)]}

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from kd_experiments import files
 from kd_experiments.errors import UserError
-from kd_experiments.training import files
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kd_experiments import catalogue, launcher_errors
-from kd_experiments.composing import composer
+from kd_experiments.cli import choices, launcher_errors
+from kd_experiments.cli.composing import composer
 from kd_experiments.errors import did_you_mean, no_such_choice
 from kd_experiments.places import home
 
@@ -49,7 +49,7 @@ def _no_choice(found: re.Match[str], text: str, arguments: Sequence[str]) -> str
     if f"{group}/{given}" in launcher_errors.EXTRAS:
         return launcher_errors.not_installed(group, given, arguments)
     first, _, folder = group.partition("/")  # experiment=cifar100/vgg13_vgg8
-    known = catalogue.choices()
+    known = choices.choices()
     for key in (first, f"+{first}"):
         if key in known:
             return str(no_such_choice(key, f"{folder}/{given}" if folder else given, known[key]))
@@ -104,12 +104,12 @@ def _unreadable(found: re.Match[str], text: str, arguments: Sequence[str]) -> st
 
 def _compose_choices(arguments: Sequence[str]) -> DictConfig | None:
     """The configuration that the choices alone give, to know which keys there are."""
-    choices = [a for a in arguments if re.fullmatch(r"[a-z_/@.]+=[A-Za-z0-9_/]+", a)]
-    choices = [a for a in choices if "." not in a.split("=")[0] or "@" in a]
+    chosen = [a for a in arguments if re.fullmatch(r"[a-z_/@.]+=[A-Za-z0-9_/]+", a)]
+    chosen = [a for a in chosen if "." not in a.split("=")[0] or "@" in a]
     try:
         with composer():
             try:
-                return compose("config", choices)
+                return compose("config", chosen)
             except HydraException:
                 return compose("config", [])
     except (HydraException, OmegaConfBaseException):

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from kd_experiments.sweeping.catalogue import expand
+from kd_experiments.sweeping.definitions import expand
 from kd_experiments.sweeping.outcome import read_outcome
-from kd_experiments.sweeping.standing import at_work
+from kd_experiments.sweeping.run_status import is_running
 
 Became = Literal["done", "skipped", "failed", "running", "not run"]
 _WORDS: dict[Became, str] = {
@@ -22,10 +22,10 @@ _WORDS: dict[Became, str] = {
 }
 
 
-class Launched(Callback):
+class SweepReport(Callback):
     """Hydra's callback that remembers the sweep: Hydra tells nobody else where its folder is."""
 
-    current: ClassVar[Launched | None] = None
+    current: ClassVar[SweepReport | None] = None
 
     def __init__(self) -> None:
         self.folder = Path()
@@ -39,7 +39,7 @@ class Launched(Callback):
             jobs = expand([*params, *config.hydra.overrides.task])
             shared = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
             self.jobs = [" ".join(value for value in job if value not in shared) for job in jobs]
-        Launched.current = self
+        SweepReport.current = self
 
     @property
     def began(self) -> bool:
@@ -76,6 +76,6 @@ class Launched(Callback):
         if outcome.status != "started":
             return outcome.status, None
         run = Path(outcome.run or "")
-        if at_work(run):
+        if is_running(run):
             return "running", None
         return "failed", f"ended without a word, as when killed, preempted or out of memory (log: {run / 'run.log'})"

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 
 @dataclass(frozen=True)
-class Standing:
+class RunStatus:
     """One run. `status` is `complete`, `running`, `stopped` (half done), `failed`, or `unreadable`."""
 
     folder: Path
@@ -32,33 +32,33 @@ class Standing:
         return self.folder / "run.log"
 
 
-def standing(folder: Path) -> Standing | None:
+def standing(folder: Path) -> RunStatus | None:
     """What the record in `folder` says; None where there is none."""
     try:
         record = json.loads((folder / "record.json").read_text())
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
-        return Standing(folder, "unreadable")
+        return RunStatus(folder, "unreadable")
     try:
         return _as_standing(folder, record)
     except (KeyError, TypeError, AttributeError):
-        return Standing(folder, "unreadable")
+        return RunStatus(folder, "unreadable")
 
 
-def every_standing(results: Path) -> list[Standing]:
+def every_run_status(results: Path) -> list[RunStatus]:
     """All runs below `results/runs`, the oldest first."""
     found = (standing(path.parent) for path in (results / "runs").glob("*/record.json"))
     return sorted((one for one in found if one is not None), key=lambda one: (one.when, one.folder.name))
 
 
-def typical_seconds(runs: Iterable[Standing]) -> float | None:
+def typical_seconds(runs: Iterable[RunStatus]) -> float | None:
     """The median of the complete runs; None where there is none."""
     seconds = [run.seconds for run in runs if run.status == "complete"]
     return statistics.median(seconds) if seconds else None
 
 
-def at_work(folder: Path) -> bool:
+def is_running(folder: Path) -> bool:
     """Does some process, perhaps on another machine, hold the lock of this run?"""
     if not (folder / ".lock").exists():
         return False
@@ -69,11 +69,11 @@ def at_work(folder: Path) -> bool:
         return True
 
 
-def _as_standing(folder: Path, record: dict[str, Any]) -> Standing:
+def _as_standing(folder: Path, record: dict[str, Any]) -> RunStatus:
     config, status, timing = record["config"], record["status"], record["timing"]
-    if status == "running" and not at_work(folder):
+    if status == "running" and not is_running(folder):
         status = "stopped"
-    return Standing(
+    return RunStatus(
         folder=folder,
         status=status,
         method=config["method"]["name"],

@@ -16,7 +16,7 @@ def composer() -> Iterator[None]:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from kd_experiments.choices import register_networks
+    from kd_experiments.cli.resolvers import register_networks
 
     os.environ["KD_EXPERIMENTS_HOME"] = str(home())
     register_networks()

@@ -81,7 +81,7 @@ def read(name: str, results: Path | None = None) -> Sweep:
         return known
     sweep = _compose_all(name)
     if kept is not None:
-        from kd_experiments.training import files
+        from kd_experiments import files
 
         files.write_json(kept, {"made_from": made_from, "sweep": asdict(sweep)})
     return sweep
@@ -126,7 +126,7 @@ def _digest_of_all() -> bytes:
 def _compose_all(name: str) -> Sweep:
     from hydra import compose
 
-    from kd_experiments.composing import composer
+    from kd_experiments.cli.composing import composer
 
     with composer():
         whole = compose("config", [f"+sweeps={name}"], return_hydra_config=True)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from kd_experiments.tracking.environment import environment
+from kd_experiments.tracking.machine import environment
 from kd_experiments.training import devices
 
 Seconds = dict[str, list[float]]
@@ -38,7 +38,7 @@ def here(quick: bool) -> Setting:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Measurement:
     """A number, once for each repetition, and what it should be.
 
     `target` is a bound from below where `better` is `higher`, else from above; None where nothing was promised.

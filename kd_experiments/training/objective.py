@@ -8,15 +8,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import Distiller, Lesson, SecondView, Signal
+from kd_experiments.distillers.base import DistillationBatch, Distiller, SecondView, Targets
 from kd_experiments.distillers.kd import kd, standardise
 from kd_experiments.distillers.warm_up import warm_up
 from kd_experiments.networks import Output
 from kd_experiments.supervision.label_loss import LabelLoss
 from kd_experiments.supervision.progress import Progress
-from kd_experiments.supervision.revision import NoRevision, Revision, wrong_rows
+from kd_experiments.supervision.revision import Revision, wrong_rows
 from kd_experiments.supervision.temperature import Temperature
-from kd_experiments.supervision.weighting import Confident, RightThenWrong, Rows, Weighting
+from kd_experiments.supervision.weighting import Confident, RightThenWrong, SampleWeights, Weighting
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,17 @@ class Batch:
     own_index: Tensor | None = None  # (b,) int64, the samples of `images`; None where one process holds all
 
     @property
-    def shown(self) -> Tensor:
+    def own(self) -> Tensor:
         """The samples of `images`, (b,) int64."""
         return self.index if self.own_index is None else self.own_index
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """Named loss terms, which sum to the loss, and facts worth a curve; all () tensors on the device."""
+class LossTerms:
+    """Named loss terms, which sum to the loss, and statistics worth a curve; all () tensors on the device."""
 
     terms: dict[str, Tensor]
-    facts: dict[str, Tensor]
+    statistics: dict[str, Tensor]
 
     @property
     def loss(self) -> Tensor:
@@ -98,7 +98,7 @@ class Objective(nn.Module):
         progress: Progress,
         initialising: bool = False,
         second: tuple[Output, Output] | None = None,
-    ) -> Judgement:
+    ) -> LossTerms:
         """Judge the student's output; `source` carries no gradient back to a teacher or a peer.
 
         While `initialising`, the distiller's initialisation takes the place of every other term. `second` is what
@@ -107,56 +107,56 @@ class Objective(nn.Module):
         label_losses = self.label_loss(student.logits, batch.labels, progress)
         if source is None:
             return self._without_source(batch, student, label_losses, progress)
-        compared, signal, temperature = self._compare(student, source, batch.labels)
-        raw, wrong = signal.raw_logits, signal.wrong
-        rows = Rows(self.weighting(raw, wrong, batch.selected, progress))
-        everyone = Rows(batch.selected / len(batch.selected))
-        lesson = Lesson(
-            student=compared,
-            signal=signal,
+        student, targets, temperature = self._compare(student, source, batch.labels)
+        raw, wrong = targets.raw_logits, targets.wrong
+        weights = SampleWeights(self.weighting(raw, wrong, batch.selected, progress))
+        everyone = SampleWeights(batch.selected / len(batch.selected))
+        compared = DistillationBatch(
+            student=student,
+            targets=targets,
             labels=batch.labels,
             index=batch.index,
-            rows=everyone if self.distiller.needs_features and self.kd_weight > 0 else rows,
+            weights=everyone if self.distiller.needs_features and self.kd_weight > 0 else weights,
             temperature=temperature,
             progress=progress,
             second=None if second is None else SecondView(*self._compare(*second, batch.labels)),
         )
         if initialising:
-            return Judgement(self.distiller.initialise(lesson), {})
+            return LossTerms(self.distiller.initialise(compared), {})
         strong_losses = None if second is None else self.label_loss(second[0].logits, batch.labels, progress)
         terms = {"label": self._label_term(label_losses, strong_losses, wrong, batch.selected)}
         weight = self.weight * warm_up(progress, self.warm_up_epochs)
-        terms |= {name: weight * term for name, term in self.distiller(lesson).items()}
+        terms |= {name: weight * term for name, term in self.distiller(compared).items()}
         if self.kd_weight > 0:
-            losses = kd(compared.logits, signal.logits, temperature)
-            terms["added_kd"] = self.kd_weight * rows.mean(losses)
-        return Judgement(terms, self._facts(batch, raw, wrong, rows, temperature, progress))
+            losses = kd(student.logits, targets.logits, temperature)
+            terms["added_kd"] = self.kd_weight * weights.mean(losses)
+        return LossTerms(terms, self._statistics(batch, raw, wrong, weights, temperature, progress))
 
-    def _compare(self, student: Output, source: Output, labels: Tensor) -> tuple[Output, Signal, float | Tensor]:
+    def _compare(self, student: Output, source: Output, labels: Tensor) -> tuple[Output, Targets, float | Tensor]:
         """What is compared with what in one view, and how sharply."""
         raw = source.logits.detach()
         wrong = wrong_rows(raw, labels)
         logits, temperature = self._revise(student.logits.detach(), raw, labels)
         if self.standardise:
             student, logits = student._replace(logits=standardise(student.logits)), standardise(logits)
-        revised = wrong & (not isinstance(self.revision, NoRevision))
-        return student, Signal(logits, raw, wrong, revised, source), temperature
+        revised = wrong & (not self.revision.is_none)
+        return student, Targets(logits, raw, wrong, revised, source), temperature
 
-    def _without_source(self, batch: Batch, student: Output, label_losses: Tensor, progress: Progress) -> Judgement:
-        """The label loss, and what a distiller says that needs no network to learn from (a virtual teacher)."""
+    def _without_source(self, batch: Batch, student: Output, label_losses: Tensor, progress: Progress) -> LossTerms:
+        """The label loss, and the terms of a distiller that needs no network to learn from (a virtual teacher)."""
         own = student.logits.detach()
         nobody = torch.zeros_like(batch.labels, dtype=torch.bool)
-        lesson = Lesson(
+        compared = DistillationBatch(
             student=student,
-            signal=Signal(own, own, nobody, nobody, None),
+            targets=Targets(own, own, nobody, nobody, None),
             labels=batch.labels,
             index=batch.index,
-            rows=Rows(batch.selected / len(batch.selected)),
+            weights=SampleWeights(batch.selected / len(batch.selected)),
             temperature=self.temperature(own, own),
             progress=progress,
         )
-        terms = {name: self.weight * term for name, term in self.distiller(lesson).items()}
-        return Judgement({"label": self.label_weight * label_losses.mean()} | terms, {})
+        terms = {name: self.weight * term for name, term in self.distiller(compared).items()}
+        return LossTerms({"label": self.label_weight * label_losses.mean()} | terms, {})
 
     def _revise(self, student: Tensor, raw: Tensor, labels: Tensor) -> tuple[Tensor, float | Tensor]:
         """Adjust first, temperatures from what was adjusted — unless the adjustment itself needs a temperature."""
@@ -175,32 +175,32 @@ class Objective(nn.Module):
         kept = 1 - selected * wrong  # a wrong row the source teaches gets no label term
         return (kept * losses).sum() / kept.sum().clamp_min(1)
 
-    def _facts(
+    def _statistics(
         self,
         batch: Batch,
         raw: Tensor,
         wrong: Tensor,
-        rows: Rows,
+        weights: SampleWeights,
         temperature: float | Tensor,
         progress: Progress,
     ) -> dict[str, Tensor]:
         """Shares are of the batch; they are averaged over an epoch by sample."""
-        taught = rows.taught.float()
-        facts = {
+        taught = weights.taught.float()
+        statistics = {
             "source_wrong_share": wrong.float().mean(),
             "taught_share": taught.mean(),
             # knowledge that is taught and true: its precision is this share over `taught_share`
             "taught_true_share": (taught * (raw.argmax(1) == batch.true_labels)).mean(),
             "revised_share": (wrong * taught).mean()
-            if not isinstance(self.revision, NoRevision)
+            if not self.revision.is_none
             else torch.zeros_like(progress.fraction),
         }
         if isinstance(temperature, Tensor):
-            facts["temperature_mean"] = temperature.mean()
+            statistics["temperature_mean"] = temperature.mean()
             if self.temperature.minimum is not None:
-                facts["temperature_clamped_share"] = (temperature <= self.temperature.minimum).float().mean()
+                statistics["temperature_clamped_share"] = (temperature <= self.temperature.minimum).float().mean()
         if isinstance(self.weighting, Confident):
-            facts["confidence_threshold"] = self.weighting.threshold(raw.shape[1], progress)
+            statistics["confidence_threshold"] = self.weighting.threshold(raw.shape[1], progress)
         if isinstance(self.weighting, RightThenWrong):
-            facts["easy_weight"] = self.weighting.easy_share(progress)
-        return facts
+            statistics["easy_weight"] = self.weighting.easy_share(progress)
+        return statistics

@@ -11,7 +11,7 @@ from kd_experiments.data.image_files import Images
 
 
 @dataclass(frozen=True)
-class Source:
+class StoredDataset:
     """Images (N, C, H, W) uint8, or the files that hold them, and labels (N,) int64 of the official training and test
     sets, and class names.
     """

@@ -1,0 +1,1 @@
+"""What every command line needs: composing a configuration, its choices, arguments, help, and errors in words."""
