@@ -30,7 +30,7 @@ from kd_experiments.distillers.rld import RLD
 from kd_experiments.distillers.sp import SP
 from kd_experiments.networks import Output
 from kd_experiments.supervision.progress import Progress
-from kd_experiments.supervision.revision import Temperature, wrong_rows
+from kd_experiments.supervision.revision import TemperatureValue, wrong_rows
 from kd_experiments.supervision.weighting import SampleWeights
 from tests.golden_losses import Arrays, known
 
@@ -41,7 +41,7 @@ def batch(
     labels: Tensor,
     *,
     weight: Tensor | None = None,
-    temperature: Temperature = 4.0,
+    temperature: TemperatureValue = 4.0,
     epoch: int = 0,
     epochs: int = 240,
 ) -> DistillationBatch:
@@ -67,7 +67,7 @@ def loss(distiller: Distiller, given: DistillationBatch) -> Tensor:
     return torch.stack(list(distiller(given).values())).sum()
 
 
-def logit_lesson(a: Arrays, temperature: Temperature) -> DistillationBatch:
+def logit_lesson(a: Arrays, temperature: TemperatureValue) -> DistillationBatch:
     student, teacher = a["student_logits"], a["teacher_logits"]
     return batch(
         Output(student, (), (), student), Output(teacher, (), (), teacher), a["labels"], temperature=temperature

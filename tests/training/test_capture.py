@@ -15,7 +15,7 @@ from kd_experiments.distillers.kdsvd import KDSVD
 from kd_experiments.errors import UserError
 from kd_experiments.teachers.frozen import LiveTeacher, TabulatedTeacher
 from kd_experiments.teachers.view_table import MemoryTable, TableKind
-from kd_experiments.training.capture import WARM_UP, Recorded, recorder
+from kd_experiments.training.capture import WARM_UP, RecordedStep, recorder
 from kd_experiments.training.loop import Training
 from tests.distillers.test_every_method_trains import (
     CLASSES,
@@ -154,7 +154,7 @@ def steps(count: int) -> list[tuple[Tensor, float]]:
 
 def test_python_runs_no_more_once_a_step_is_recorded() -> None:
     toy, other = Toy(), Toy()
-    recorded = Recorded(toy.step, TapeRecorder(), toy.state, torch.device("cpu"))
+    recorded = RecordedStep(toy.step, TapeRecorder(), toy.state, torch.device("cpu"))
     for rows, weight in steps(10):
         assert torch.equal(recorded(rows, weight), other.step(rows, torch.tensor(weight)))
     # as it is written: to warm up, when recorded, in the recording, and to be compared with
@@ -168,7 +168,7 @@ def test_python_runs_no_more_once_a_step_is_recorded() -> None:
 )
 def test_a_step_that_cannot_be_replayed_runs_as_it_is_written(mistake: str, said: str) -> None:
     toy, other = Toy(mistake), Toy(mistake)
-    recorded = Recorded(toy.step, TapeRecorder(), toy.state, torch.device("cpu"))
+    recorded = RecordedStep(toy.step, TapeRecorder(), toy.state, torch.device("cpu"))
     with pytest.warns(RuntimeWarning, match=said):
         for number, (rows, weight) in enumerate(steps(10)):
             if number == WARM_UP:
@@ -178,7 +178,7 @@ def test_a_step_that_cannot_be_replayed_runs_as_it_is_written(mistake: str, said
 
 def test_a_part_that_replaces_its_buffer_is_named() -> None:
     toy = Toy("another tensor")
-    recorded = Recorded(toy.step, TapeRecorder(), toy.state, torch.device("cpu"))
+    recorded = RecordedStep(toy.step, TapeRecorder(), toy.state, torch.device("cpu"))
     with pytest.raises(UserError, match="capture=off"):
         for rows, weight in steps(10):
             recorded(rows, weight)
