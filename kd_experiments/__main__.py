@@ -39,7 +39,10 @@ def main() -> int:
 def _answer(arguments: list[str]) -> int:
     """Let Hydra run the job or jobs; a mistake is told in one line."""
     try:
-        _hydra_main()
+        if "--signature" in arguments:
+            _print_signature([argument for argument in arguments if argument != "--signature"])
+        else:
+            _hydra_main()
     except UserError as error:
         return _say(str(error), 2)
     except KeyboardInterrupt:
@@ -77,38 +80,87 @@ def job(composed: Any) -> float | None:
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
     from kd_experiments.cli.resolvers import register_networks
-    from kd_experiments.config import Config, check
 
     register_networks()  # a launcher may have started this job in a process of its own
     hydra = HydraConfig.get()
-
-    def checked() -> Config:
-        try:
-            given = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-        except OmegaConfBaseException as error:
-            raise UserError(str(error).splitlines()[0]) from error
-        assert isinstance(given, dict)
-        return check(given)  # type: ignore[arg-type]  # the keys of a YAML mapping are text
-
+    typed, sweep = list(hydra.overrides.task), hydra.runtime.choices.get("sweeps")
     if hydra.mode == RunMode.MULTIRUN:
         from kd_experiments.sweeping.job import do
 
-        print(f"\njob {hydra.job.num}: {' '.join(hydra.overrides.task)}", flush=True)
-        return do(checked, hydra.runtime.choices.get("sweeps"), hydra.job.num, Path(hydra.runtime.output_dir))
-    from kd_experiments.run import run
-
+        print(f"\njob {hydra.job.num}: {' '.join(typed)}", flush=True)
+        return do(lambda: _checked(_plain(composed)), typed, sweep, hydra.job.num, Path(hydra.runtime.output_dir))
     try:
-        run(checked())
+        _run_one(_plain(composed), typed, sweep)
     except UserError as error:
         raise SystemExit(_say(str(error), 2)) from None
     except Exception:
         traceback.print_exc()
         raise SystemExit(1) from None
     return None
+
+
+def _run_one(given: dict[str, Any], typed: list[str], sweep: str | None) -> None:
+    """Do a run, unless it is known to be done: then it is answered before torch is imported."""
+    from kd_experiments import digests, known
+    from kd_experiments.tracking.record import RunFolder
+    from kd_experiments.tracking.summary import already_done, summary_lines
+
+    before = known.look_up(given) if not given["rerun"] and "MASTER_ADDR" not in os.environ else None
+    if before is not None:
+        folder = RunFolder(Path(given["paths"]["results"]) / "runs" / before.signature)
+        record = folder.read()
+        if record is not None and record.is_done:
+            lines = summary_lines(record, folder.record_file)
+            print("\n".join([already_done(record, folder.record_file, digests.changed(record.code)), *lines]))
+            return
+    from kd_experiments.run import run
+
+    config = _checked(given)
+    if before is None:
+        known.remember(given, _known(config))
+    run(config, typed=typed, sweep=sweep)
+
+
+def _print_signature(overrides: list[str]) -> None:
+    """`--signature`: what this configuration is, without running it."""
+    from kd_experiments import known
+    from kd_experiments.cli.composing import composed
+
+    given = composed(overrides)
+    answer = known.look_up(given)
+    if answer is None:
+        answer = _known(_checked(given))
+        known.remember(given, answer)
+    print(f"signature  {answer.signature}\nteacher    {answer.teacher_signature or 'none'}\nlabel      {answer.label}")
+
+
+def _known(config: Any) -> Any:
+    from kd_experiments import identity, naming
+    from kd_experiments.known import Known
+
+    teacher = identity.teacher_signature(config) if config.source == "teacher" else None
+    return Known(identity.signature(config), teacher, str(naming.label_of(config)))
+
+
+def _plain(composed: Any) -> dict[str, Any]:
+    """A composed configuration as plain values, interpolations resolved."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        given = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(str(error).splitlines()[0]) from error
+    assert isinstance(given, dict)
+    return {str(key): value for key, value in given.items()}
+
+
+def _checked(given: dict[str, Any]) -> Any:
+    from kd_experiments.config import check
+
+    return check(given)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
-"""The typed configuration of a run, the checks across its parts, and its signature.
+"""The typed configuration of a run and the checks across its parts.
 
-Types and ranges of single values are checked by `schema.build`; what makes no sense together is refused here.
+Types and ranges of single values are checked by `schema.typed`; what makes no sense together is refused here.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +14,32 @@ from kd_experiments.data.label_noise import NOISES, LabelNoise
 from kd_experiments.data.settings import DATASETS, DatasetConfig
 from kd_experiments.distillers import DISTILLERS
 from kd_experiments.distillers.base import Distiller
-from kd_experiments.errors import UserError, did_you_mean, no_such_choice
-from kd_experiments.networks.registry import names as network_names
-from kd_experiments.schema import Count, Interval, NonNegative, Positive, Seed, build, parameters
+from kd_experiments.errors import UserError, did_you_mean
+from kd_experiments.networks.registry import check_name
+from kd_experiments.schema import (
+    Count,
+    Interval,
+    NonNegative,
+    Positive,
+    Seed,
+    When,
+    construct,
+    construct_part,
+    meaningful,
+    parameters,
+    typed_part,
+)
 from kd_experiments.supervision.label_loss import LABEL_LOSSES, LabelLoss
 from kd_experiments.supervision.revision import REVISIONS, Revision
 from kd_experiments.supervision.selection import SELECTIONS, Selection
 from kd_experiments.supervision.temperature import TEMPERATURES, ConstantTemperature, Temperature
 from kd_experiments.supervision.weighting import WEIGHTINGS, Weighting
-from kd_experiments.teachers.checkpoint_file import fingerprint
+from kd_experiments.teachers.settings import TeacherConfig
+from kd_experiments.tracking.settings import TrackingConfig
 from kd_experiments.training.devices import Precision
 from kd_experiments.training.recipe import Recipe
 
-# Raise this when a change of the code changes what a configuration computes: old runs are then not taken for new ones.
-RESULTS_VERSION = 1
+Values = dict[str, Any]  # a configuration as plain values: texts, numbers, lists and dictionaries of them
 
 
 @dataclass(frozen=True)
@@ -47,41 +57,7 @@ class NetworkConfig:
     network: str
 
     def __post_init__(self) -> None:
-        if self.network not in network_names():
-            raise no_such_choice("network", self.network, network_names())
-
-
-@dataclass(frozen=True)
-class TeacherConfig:
-    """`teacher.*`: which network, either a checkpoint or a recipe to train it with, and where its answers are kept.
-
-    `table` is where: `disk`, shared by all runs with this teacher; `memory` of the device, for one run; `off`, nowhere;
-    `auto`, on disk if it fits `table_budget` GiB, else nowhere. float16 halves it, and rounds the teacher's logits.
-    """
-
-    network: str
-    checkpoint: str | None
-    seed: Seed
-    snapshots: Annotated[int, Interval(at_least=0)]  # kept along the training, for selection=tracin
-    table: Literal["auto", "memory", "disk", "off"]
-    table_dtype: Literal["float32", "float16"]
-    table_budget: Positive
-    recipe: Recipe
-
-    def __post_init__(self) -> None:
-        if self.network not in network_names():
-            raise no_such_choice("teacher.network", self.network, network_names())
-
-
-@dataclass(frozen=True)
-class TrackingConfig:
-    """`tracking.*`: Weights & Biases."""
-
-    mode: Literal["disabled", "offline", "online"]
-    project: str
-    entity: str | None
-    group: str | None
-    tags: tuple[str, ...]
+        check_name("network", self.network)
 
 
 @dataclass(frozen=True)
@@ -90,14 +66,14 @@ class MethodConfig:
 
     name: str
     distiller: str
-    source: Literal["teacher", "peer"]
+    source: Annotated[Literal["teacher", "peer"], When("source")]
     label_weight: NonNegative
-    label_rows: Literal["all", "right"]
-    weight: NonNegative
-    warm_up_epochs: Annotated[int, Interval(at_least=0)]
-    kd_weight: NonNegative
-    standardise: bool
-    temperature: Positive
+    label_rows: Annotated[Literal["all", "right"], When("source")]
+    weight: Annotated[NonNegative, When("distillation")]
+    warm_up_epochs: Annotated[int, Interval(at_least=0), When("distillation")]
+    kd_weight: Annotated[NonNegative, When("source")]
+    standardise: Annotated[bool, When("source")]
+    temperature: Annotated[Positive, When("nothing")]  # only the default of temperature.value
 
 
 @dataclass(frozen=True)
@@ -110,30 +86,30 @@ class Parts:
     threads: Count | None
     precision: Precision
     capture: Literal["auto", "off"]
-    snapshots: Annotated[int, Interval(at_least=0)]
+    snapshots: Annotated[int, Interval(at_least=0, at_most=10_000)]
     paths: PathsConfig
     dataset: Annotated[DatasetConfig, DATASETS]
     label_noise: Annotated[LabelNoise, NOISES]
-    teacher: TeacherConfig
+    teacher: Annotated[TeacherConfig, When("teacher")]
     student: NetworkConfig
-    peer: NetworkConfig
-    revision: Annotated[Revision, REVISIONS]
-    selection: Annotated[Selection, SELECTIONS]
-    weighting: Annotated[Weighting, WEIGHTINGS]
-    temperature: Annotated[Temperature, TEMPERATURES]
+    peer: Annotated[NetworkConfig, When("peer")]
+    revision: Annotated[Revision, REVISIONS, When("source")]
+    selection: Annotated[Selection, SELECTIONS, When("source")]
+    weighting: Annotated[Weighting, WEIGHTINGS, When("source")]
+    temperature: Annotated[Temperature, TEMPERATURES, When("temperature")]
     label_loss: Annotated[LabelLoss, LABEL_LOSSES]
-    plug_in: str  # which parts were put on top of the method's own; what it sets is in the signature, its name is not
+    plug_in: str  # which parts were put on top of the method's own
     recipe: Recipe
     tracking: TrackingConfig
 
 
 @dataclass(frozen=True)
 class Config(Parts):
-    """A checked configuration. `given` is the same as plain values, for the record."""
+    """A checked configuration. `values` is the same as plain values."""
 
     method: MethodConfig
     distiller_options: Mapping[str, Any]
-    given: Mapping[str, Any]
+    values: Values
 
     @property
     def source(self) -> Literal["none", "teacher", "peer"]:
@@ -142,12 +118,12 @@ class Config(Parts):
 
     def make_distiller(self) -> Distiller:
         """A fresh distiller; mutual learners need one each."""
-        return build(DISTILLERS[self.method.distiller], self.distiller_options, "method")
+        return construct_part(DISTILLERS[self.method.distiller], self.distiller_options)
 
     @property
     def uses_temperature(self) -> bool:
         """Does any term compare softened predictions?"""
-        return DISTILLERS[self.method.distiller].uses_temperature or self.method.kd_weight > 0
+        return "temperature" in capabilities(self.values)
 
     @property
     def reads_logits(self) -> bool:
@@ -164,86 +140,62 @@ class Config(Parts):
         return Path(self.paths.results)
 
     @property
+    def teachers(self) -> Path:
+        return Path(self.paths.teachers)
+
+    @property
     def data_folder(self) -> Path:
         """Where downloads are kept."""
         return self.results / "data"
 
-    def what_matters(self) -> dict[str, Any]:
-        """The part of the configuration that changes the student's result."""
-        kept = {key: self.given[key] for key in ("seed", "dataset", "label_noise", "student", "label_loss", "recipe")}
-        kept["dataset"] = self._data_matters()
-        kept["recipe"] = _without(kept["recipe"], "name")
-        kept["version"] = RESULTS_VERSION
-        kept |= self._precision_matters()
-        # older runs do not know these keys
-        unsaid = [key for key in ("standardise", "warm_up_epochs") if not self.given["method"][key]]
-        kept["method"] = _without(self.given["method"], "name", "temperature", *unsaid)
-        if self.uses_temperature:
-            kept["temperature"] = self.given["temperature"]
-        if self.source == "none":
-            return kept | {"method": _without(kept["method"], "source", "label_rows")}
-        kept |= {key: self.given[key] for key in ("revision", "selection", "weighting")}
-        if self.source == "peer":
-            return kept | {"peer": self.given["peer"]}
-        if self.teacher.table_dtype != "float32":
-            kept["table_dtype"] = self.teacher.table_dtype  # rounded answers are other answers
-        return kept | {"teacher": self.teacher_matters()}
 
-    def teacher_matters(self) -> dict[str, Any]:
-        """The part of the configuration that changes the teacher, or what it is measured on."""
-        kept: dict[str, Any] = {
-            "network": self.teacher.network,
-            "dataset": self._data_matters(),
-            "label_noise": self.given["label_noise"],
-            "version": RESULTS_VERSION,
-            **self._precision_matters(),
-        }
-        if self.teacher.checkpoint is not None:
-            return kept | {"checkpoint": fingerprint(Path(self.teacher.checkpoint))}
-        return kept | {"recipe": _without(self.given["teacher"]["recipe"], "name"), "seed": self.teacher.seed}
-
-    def _precision_matters(self) -> dict[str, str]:
-        """Nothing for `auto`, which older runs do not know."""
-        return {} if self.precision == "auto" else {"precision": self.precision}
-
-    def _data_matters(self) -> dict[str, Any]:
-        """Where the data are and who decodes them does not matter, except that a user's own folder has no other name
-        than its path.
-        """
-        # skip_corrupt neither: with false a run ends unless there is nothing to skip, and then true is the same.
-        kept = _without(self.given["dataset"], "root", "download", "skip_corrupt", "workers")
-        if self.dataset.name in ("image_folder", "image_folder_streamed") and self.dataset.root is not None:
-            kept["root"] = str(Path(self.dataset.root).expanduser().resolve())
-        return kept
-
-    def signature(self) -> str:
-        """Names the run: 16 hexadecimal digits of what changes its result."""
-        return digest(self.what_matters())
-
-    def teacher_signature(self) -> str:
-        return digest(self.teacher_matters())
+def capabilities(values: Mapping[str, Any]) -> frozenset[str]:
+    """What makes keys of this configuration count (see `schema.When`), as its parts declare it."""
+    distiller = DISTILLERS[values["method"]["distiller"]]
+    present: set[str] = set()
+    if distiller.has_terms:
+        present.add("distillation")
+    if distiller.uses_temperature or values["method"]["kd_weight"] > 0:
+        present.add("temperature")
+    if distiller.needs_source:
+        present |= {"source", values["method"]["source"]}
+    if "teacher" in present and not distiller.needs_features:
+        present.add("teacher logits")
+    if SELECTIONS[values["selection"]["name"]].reads_snapshots:
+        present.add("teacher snapshots")
+    return frozenset(present)
 
 
-def digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 of the canonical JSON text, 16 hexadecimal digits."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def what_counts(values: Mapping[str, Any], present: frozenset[str] | None = None) -> Values:
+    """The values a configuration uses: the teacher of `method=none` is none of them."""
+    present = capabilities(values) if present is None else present
+    method = values["method"]
+    known = {**parameters(MethodConfig), **parameters(DISTILLERS[method["distiller"]])}
+    rest = {key: value for key, value in values.items() if key != "method"}
+    return meaningful(rest, parameters(Parts), present) | {"method": meaningful(method, known, present)}
 
 
-def check(given: Mapping[str, Any]) -> Config:
-    """Check a composed, resolved configuration; raises `UserError` with one clear sentence."""
-    given = _without(given, "table")  # a sweep's file says how its table is laid out; nothing of a run
+def typed_values(given: Mapping[str, Any]) -> Values:
+    """A composed, resolved configuration with every value checked and converted; `UserError` for one that is wrong."""
+    given = {key: value for key, value in given.items() if key != "table"}  # how a sweep's table is laid out
     known = [*parameters(Parts), "method"]
     for key in given:
         if key not in known:
             raise UserError(f"{key}: no such key{did_you_mean(str(key), flat_keys(given, known))}")
-    method, options = _check_method(given.get("method", {}))
-    parts = build(Parts, {key: value for key, value in given.items() if key != "method"}, "")
+    method = typed_method(given.get("method", {}))
+    return typed_part(Parts, {key: value for key, value in given.items() if key != "method"}, "") | {"method": method}
+
+
+def check(given: Mapping[str, Any]) -> Config:
+    """Check a composed, resolved configuration; raises `UserError` with one clear sentence."""
+    values = typed_values(given)
+    method = values["method"]
+    own = parameters(DISTILLERS[method["distiller"]])
     config = Config(
-        **{name: getattr(parts, name) for name in parameters(Parts)},
-        method=method,
-        distiller_options=options,
-        given=given,
+        **{name: construct(values[name], annotation) for name, annotation in parameters(Parts).items()},
+        method=construct_part(MethodConfig, method),
+        distiller_options={key: method[key] for key in own},
+        values=values,
     )
     _check_together(config)
     return config
@@ -258,20 +210,20 @@ def flat_keys(given: Mapping[str, Any], known: list[str]) -> list[str]:
     return keys
 
 
-def _check_method(given: Mapping[str, Any]) -> tuple[MethodConfig, dict[str, Any]]:
-    """Divide `method.*` between what every method has and its distiller's hyper-parameters."""
-    common = parameters(MethodConfig)
+def typed_method(given: Any) -> Values:
+    """`method.*`: what every method has, and beside it its distiller's hyper-parameters."""
+    if not isinstance(given, Mapping):
+        raise UserError(f"method={given}: expected a group of keys; choose one with method=CHOICE")
     distiller = given.get("distiller")
     if not isinstance(distiller, str):
         raise UserError(f"method.distiller={distiller}: expected one of {', '.join(DISTILLERS)}")
-    own = parameters(DISTILLERS[distiller])
+    common, own = parameters(MethodConfig), parameters(DISTILLERS[distiller])
     for key in given:
         if key not in common and key not in own:
             full = f"method.{key}"
             raise UserError(f"{full}: no such key{did_you_mean(full, [f'method.{k}' for k in [*common, *own]])}")
-    options = {key: given[key] for key in given if key in own}
-    build(DISTILLERS[distiller], options, "method")  # names, types and ranges
-    return build(MethodConfig, {key: given[key] for key in given if key in common}, "method"), options
+    values = typed_part(MethodConfig, {key: given[key] for key in given if key in common}, "method")
+    return values | typed_part(DISTILLERS[distiller], {key: given[key] for key in given if key in own}, "method")
 
 
 def _check_together(config: Config) -> None:
@@ -286,12 +238,12 @@ def _check_together(config: Config) -> None:
     if config.source == "none":
         for part in (part for part, is_chosen in chosen.items() if is_chosen):
             raise UserError(
-                f"{part}={config.given[part]['name']}: method={method} has no teacher to apply it to; choose a "
+                f"{part}={config.values[part]['name']}: method={method} has no teacher to apply it to; choose a "
                 f"method that distils, such as method=kd, or leave {part} out"
             )
     if config.source == "peer" and config.selection.scored_by_teacher and chosen["selection"]:
         raise UserError(
-            f"selection={config.given['selection']['name']}: it is scored by a frozen teacher, but in "
+            f"selection={config.values['selection']['name']}: it is scored by a frozen teacher, but in "
             f"method={method} two networks teach each other; use selection=none or selection=random"
         )
     stage = config.make_distiller().initialisation_epochs
@@ -311,15 +263,11 @@ def _check_together(config: Config) -> None:
         )
     if chosen["revision"] and not config.reads_logits:
         raise UserError(
-            f"revision={config.given['revision']['name']}: it revises predictions, but method={method} compares "
+            f"revision={config.values['revision']['name']}: it revises predictions, but method={method} compares "
             f"features; add a KD term with method.kd_weight=0.9, or leave revision out"
         )
     if chosen["temperature"] and not config.uses_temperature:
         raise UserError(
-            f"temperature={config.given['temperature']['name']}: method={method} compares without a temperature; "
+            f"temperature={config.values['temperature']['name']}: method={method} compares without a temperature; "
             f"use it with a method that has one, such as method=kd, or add method.kd_weight=0.9"
         )
-
-
-def _without(mapping: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: value for key, value in mapping.items() if key not in keys}

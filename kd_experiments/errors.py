@@ -27,3 +27,13 @@ def no_such_choice(what: str, given: str, choices: Iterable[str]) -> UserError:
     choices = sorted(choices)
     listed = f"choices: {', '.join(choices)}" if choices else "there are none yet"
     return UserError(f"{what}={given}: no such choice{did_you_mean(given, choices)} ({listed})")
+
+
+def shortened(value: object, length: int = 80) -> str:
+    """A value as text that a message can hold, whatever was typed."""
+    try:
+        text = str(value)
+    except ValueError:  # a whole number of more than 4,300 digits
+        return "a number of thousands of digits"
+    text = "".join(character if character.isprintable() else "?" for character in text)
+    return text if len(text) <= length else f"{text[:length]}..."

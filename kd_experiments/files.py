@@ -9,13 +9,25 @@ import json
 import os
 import pickle
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from kd_experiments.errors import UserError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.EIO}
+
+
+def is_writer() -> bool:
+    """Is this the process that writes, of those that torchrun may have started as one run?"""
+    return os.environ.get("RANK", "0") == "0" or "MASTER_ADDR" not in os.environ
 
 
 @contextlib.contextmanager
@@ -41,9 +53,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
     Of several processes of one run only the main one writes.
     """
-    from kd_experiments.training import parallel  # imports torch, which readers of records do without
-
-    if not parallel.is_main():
+    if not is_writer():
         return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     with told_plainly(path):
@@ -68,12 +78,32 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def write_record(path: Path, record: DataclassInstance) -> None:
+    """A dataclass as JSON."""
+    write_json(path, asdict(record))
+
+
+def read_json(path: Path) -> Any | None:
+    """What a JSON file holds, or None where there is none that can be read."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
 def save(path: Path, content: Any) -> None:
     """`torch.save`, atomically. Serialised in memory first, so that a full disk is an ordinary error."""
     import torch
 
     buffer = io.BytesIO()
     torch.save(content, buffer)
+    write_bytes(path, buffer.getbuffer())  # type: ignore[arg-type]  # any buffer can be written
+
+
+def save_arrays(path: Path, **arrays: NDArray[Any]) -> None:
+    """`numpy.savez`, atomically."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # arrays by name
     write_bytes(path, buffer.getbuffer())  # type: ignore[arg-type]  # any buffer can be written
 
 

@@ -17,3 +17,8 @@ def published_numbers() -> Path:
     """The folder of CSV files with numbers from papers."""
     folder = PACKAGE.parent / "results" / "published"
     return folder if folder.exists() else PACKAGE / "published"
+
+
+def config_folders() -> list[Path]:
+    """Folders that hold config groups, those that win first; the last one is the suite's own."""
+    return [home() / "conf"]

@@ -3,165 +3,202 @@
 from __future__ import annotations
 
 import datetime
-import resource
-import sys
 import time
 import traceback
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict
 
 import torch
 from torch import Tensor
 
-from kd_experiments import files
+from kd_experiments import digests, files, identity, naming
 from kd_experiments.config import Config
 from kd_experiments.data.dataset import Data
 from kd_experiments.data.load import load
-from kd_experiments.distillers.base import Distiller
 from kd_experiments.errors import UserError
-from kd_experiments.networks import Network
-from kd_experiments.randomness import derive
-from kd_experiments.teachers.obtain import Teacher, fresh_network, obtain
+from kd_experiments.students import make_learners
+from kd_experiments.supervision.selection import Selection
+from kd_experiments.teachers.obtain import Teacher, Wanted
 from kd_experiments.tracking.display import Display
-from kd_experiments.tracking.machine import environment
-from kd_experiments.tracking.record import SCHEMA, RunFolder
-from kd_experiments.tracking.summary import summary_lines
+from kd_experiments.tracking.machine import machine
+from kd_experiments.tracking.record import (
+    SCHEMA,
+    DataFacts,
+    LabelFacts,
+    Record,
+    RevisionFacts,
+    RunFolder,
+    SelectionFacts,
+    StudentFacts,
+)
+from kd_experiments.tracking.summary import already_done, summary_lines
 from kd_experiments.tracking.wandb_run import Tracker
-from kd_experiments.training import capture, devices, parallel
-from kd_experiments.training.evaluation import metrics, noise_metrics, outputs
-from kd_experiments.training.loop import Learner, Training
-from kd_experiments.training.objective import Objective
-
-Record = dict[str, Any]
+from kd_experiments.training import capture, devices, figures_of_merit, parallel
+from kd_experiments.training.loop import Diverged, Training
+from kd_experiments.training.session import Row, train_in
 
 
-def run(config: Config, display: Display | None = None, number: int = 0) -> Record:
+def run(
+    config: Config, display: Display | None = None, number: int = 0, typed: Sequence[str] = (), sweep: str | None = None
+) -> Record:
     """Do one run, or return its record if it is done already; raises `UserError` for a mistake of the user.
 
-    `number` counts the jobs of a sweep: where there are several GPUs they take turns.
+    `number` counts the jobs of a sweep, which take turns where there are several GPUs; `typed` is what the user typed.
     """
     parallel.start(config.device)
     display = display or Display()
-    signature = config.signature()
-    folder = RunFolder(config.results / "runs" / signature)
-    with folder.lock():
+    folder = RunFolder(config.results / "runs" / identity.signature(config))
+    with parallel.locked(folder.path, display.note):
         record = folder.read()
-        if record is not None and record["status"] == "complete" and not config.rerun:
-            display.note(f"already done: {folder.record_file} (rerun=true repeats it)")
+        if record is not None and record.is_done and not config.rerun:
+            display.note(already_done(record, folder.record_file, digests.changed(record.code)))
         else:
-            record = _do(config, signature, folder, display, number)
+            record = _do(config, folder, display, devices.pick(config.device, number), typed, sweep)
     for line in summary_lines(record, folder.record_file):
         display.note(line)
     return record
 
 
-def _do(config: Config, signature: str, folder: RunFolder, display: Display, number: int) -> Record:
+def _do(
+    config: Config, folder: RunFolder, display: Display, device: torch.device, typed: Sequence[str], sweep: str | None
+) -> Record:
     """Train, measure and write everything down, whatever happens."""
     parallel.wait()  # until every process has read the record
     if config.rerun:
         folder.forget()
-    device = devices.pick(config.device, number)
     devices.make_deterministic(device, config.threads, config.precision)
-    record: Record = {
-        "schema": SCHEMA,
-        "signature": signature,
-        "status": "running",
-        "started": _now(),
-        "seed": config.seed,
-        "config": config.given,
-        "teacher": None,
-        "metrics": {},
-        "timing": {},
-        "environment": environment(device),
-        "error": None,
-    }
-    folder.write_config(config.given)
+    display.log = folder.append_log
+    record = _begun(config, folder, device, typed, sweep)
+    folder.write_config(config.values)
     folder.write(record)
-    tracker = Tracker(config, signature, display.note)
+    tracker = Tracker(config.tracking, record, config.results, display.note, config.rerun)
     started = time.perf_counter()
+    story = Story(config, folder, display, tracker, record)
     try:
-        _story(config, device, folder, record, tracker, display)
-        record |= {"status": "complete", "finished": _now()}
+        story.tell(device)
+        story.record = story.record.but(status="complete")
     except BaseException as error:
         display.stop()
         reason = str(error) if isinstance(error, UserError) else traceback.format_exc()
-        record |= {"status": "failed", "finished": _now(), "error": reason}
-        display.lines.append(reason)
+        status = "diverged" if isinstance(error, Diverged) else "failed"
+        story.record = story.record.but(status=status, error=reason)
+        folder.append_log(reason)
         raise
     finally:
-        record["timing"]["this_call_seconds"] = time.perf_counter() - started
+        seconds = {**story.record.timing, "this_call_seconds": time.perf_counter() - started}
+        story.record = story.record.but(finished=_now(), timing=seconds)
         try:
-            folder.write(record)
-            folder.append_log(display.lines)
+            folder.write(story.record)
+            if story.record.status == "complete" and parallel.is_main():
+                folder.checkpoint.unlink(missing_ok=True)  # nobody goes on from it any more
         except UserError:
-            if record["status"] == "complete":  # otherwise the first error is the one to tell
+            if story.record.status == "complete":  # otherwise the first error is the one to tell
                 raise
         finally:
-            tracker.finish(record)
-    return record
+            tracker.finish(story.record)
+    return story.record
 
 
-def _story(
-    config: Config,
-    device: torch.device,
-    folder: RunFolder,
-    record: Record,
-    tracker: Tracker,
-    display: Display,
-) -> None:
-    """Data, teacher, selection, training, evaluation: fills `record` in place."""
-    data = load(config.dataset, config.label_noise, config.data_folder).to(device)
-    record["data"] = _data_facts(data)
-    _keep_noisy_labels(data, folder)
-    teacher = obtain(config, data, display) if config.source == "teacher" else None
-    selected = _select(config, data, teacher, record, folder)
-    if teacher is not None:
-        record["teacher"] = {
-            name: value for name, value in teacher.facts.items() if name not in ("environment", "config")
-        }
-        record["revision"] = _revision_facts(config, teacher, selected)
+class Story:
+    """Data, teacher, selection, training, evaluation; `record` grows as they come."""
 
-    learners = make_learners(config, data, teacher)
-    source = None if teacher is None else teacher.source(learners[0].objective.distiller.needs_features)
-    recorder = capture.recorder(device, config.capture)
-    training = Training(learners, data, config.recipe, config.seed, source, selected, recorder)
-    saved = files.load_own(folder.checkpoint)
-    if saved is not None:
-        training.restore(saved)
-        for row in training.history:
-            tracker.log(row)
+    def __init__(self, config: Config, folder: RunFolder, display: Display, tracker: Tracker, record: Record) -> None:
+        self.config = config
+        self.folder = folder
+        self.display = display
+        self.tracker = tracker
+        self.record = record
 
-    keep_at = snapshot_epochs(config.snapshots, training.recipe.epochs)
+    def tell(self, device: torch.device) -> None:
+        config = self.config
+        data = load(config.dataset, config.label_noise, config.data_folder).to(device)
+        self._write_data(data)
+        teacher = obtain_teacher(config, data, self.display) if config.source == "teacher" else None
+        selected = None if config.selection.is_everyone else self._select(config.selection, data, teacher)
+        if teacher is not None:
+            self._write_teacher(teacher, selected)
+        training = self._train(data, teacher, selected)
+        learner = training.learners[0]
+        network, name = learner.network, config.student.network
+        self.record = self.record.but(
+            student=StudentFacts(name, sum(parameter.numel() for parameter in network.parameters())),
+            metrics=figures_of_merit.final_figures(training.history, figures_of_merit.fit(learner, data)),
+            timing=figures_of_merit.timing(training),
+        )
+        files.save(self.folder.student, {"model": network.state_dict(), "epoch": training.epoch, "network": name})
 
-    def after_epoch(row: dict[str, float]) -> None:
-        if training.epoch in keep_at:
-            shot = {"model": learners[0].network.state_dict(), "epoch": training.epoch}
-            files.save(folder.path / f"snapshot-{training.epoch:04d}.pt", shot)
-        files.save(folder.checkpoint, training.state())
-        folder.write_history(training.history)
-        tracker.log(row)
-        display.epoch(row)
+    def _train(self, data: Data, teacher: Teacher | None, selected: Tensor | None) -> Training:
+        """Train the student, and its peer where there is one."""
+        config, display, folder = self.config, self.display, self.folder
+        learners = make_learners(config, data, None if teacher is None else lambda: teacher.network)
+        source = None if teacher is None else teacher.source(learners[0].objective.distiller.needs_features)
+        recorder = capture.recorder(data.device, config.capture)
+        training = Training(learners, data, config.recipe, config.seed, source, selected, recorder)
+        title = f"{self.record.label.method} {config.student.network}"
+        epochs = training.recipe.epochs
 
-    display.start(f"{config.method.name} {config.student.network}", training.recipe.epochs, training.epoch)
-    training.run(lambda: _evaluate(training, data, teacher), after_epoch)
-    display.stop()
+        def restored(history: list[Row]) -> None:
+            folder.write_history(history)
+            display.start(title, epochs, len(history))
+            for row in history:
+                self.tracker.log(row)
 
-    record["student"] = {
-        "network": config.student.network,
-        "parameters": sum(parameter.numel() for parameter in learners[0].network.parameters()),
-    }
-    train = outputs(learners[0].network, data, data.train)
-    fit = {f"train_{name}": value for name, value in metrics(train.logits, train.labels).items()}
-    record["metrics"] = final_figures(training.history, fit)
-    record["timing"] |= _timing(training)
-    files.save(
-        folder.path / "student.pt",
-        {
-            "model": learners[0].network.state_dict(),
-            "epoch": training.epoch,
-            "network": config.student.network,
-        },
-    )
+        def after_epoch(row: Row) -> None:
+            folder.write_history(training.history)
+            self.tracker.log(row)
+            display.epoch(row)
+
+        display.start(title, epochs, 0)
+        train_in(
+            folder.path,
+            training,
+            evaluate=lambda: figures_of_merit.evaluate(learners, data, None if teacher is None else teacher.outputs),
+            snapshots_after=snapshot_epochs(config.snapshots, epochs),
+            on_restored=restored,
+            on_epoch=after_epoch,
+        )
+        display.stop()
+        return training
+
+    def _select(self, selection: Selection, data: Data, teacher: Teacher | None) -> Tensor:
+        """Which samples the source may teach, (N,) 0/1 float on the device; kept as selected.csv."""
+        ties = torch.zeros(len(data.train), dtype=torch.float64)  # without a teacher: the seeded order of ties decides
+        mask = selection.mask(ties if teacher is None else teacher.selection_scores(selection))
+        chosen, count = int(mask.sum()), len(mask)
+        strategy = self.config.values["selection"]["name"]
+        self.record = self.record.but(selection=SelectionFacts(strategy, chosen, count, chosen / count))
+        self.folder.write_columns("selected.csv", {"training_image": data.train.origin[mask].tolist()})
+        return mask.to(device=data.device, dtype=torch.float32)
+
+    def _write_data(self, data: Data) -> None:
+        """How much there is, and which labels were flipped, from what to what."""
+        flipped = (data.train.labels != data.train.true_labels).nonzero().flatten().cpu()
+        sizes = {split: len(getattr(data, split)) for split in ("train", "val", "test")}
+        content = self.record.identity["dataset"].get("content")
+        share = len(flipped) / len(data.train)
+        facts = DataFacts(**sizes, classes=data.classes, noisy_labels=len(flipped), noise_share=share, content=content)
+        self.record = self.record.but(data=facts)
+        if len(flipped):
+            train = data.train
+            columns = {"training_image": train.origin, "true_label": train.true_labels, "given_label": train.labels}
+            of_flipped = {name: column.cpu()[flipped].tolist() for name, column in columns.items()}
+            self.folder.write_columns("noisy_labels.csv", of_flipped)
+
+    def _write_teacher(self, teacher: Teacher, selected: Tensor | None) -> None:
+        """The teacher, how many training images it gets wrong without augmentation, and how many are revised."""
+        wrong = teacher.outputs["train_wrong"]
+        taught = int((wrong if selected is None else wrong & (selected > 0)).sum())
+        revision = self.config.values["revision"]["name"]
+        revised = 0 if self.config.revision.is_none else taught
+        facts = RevisionFacts(revision, int(wrong.sum()), taught, revised)
+        self.record = self.record.but(teacher=teacher.facts, revision=facts)
+
+
+def obtain_teacher(config: Config, data: Data, display: Display) -> Teacher:
+    """The teacher of a run; trains it with its own recipe if this is the first time it is needed."""
+    known = identity.teacher_identity(config)
+    folder = config.teachers / digests.of_values(known)
+    return Teacher(Wanted(config.teacher, known, folder, config.data_folder, config.capture == "auto"), data, display)
 
 
 def snapshot_epochs(count: int, epochs: int) -> set[int]:
@@ -169,154 +206,24 @@ def snapshot_epochs(count: int, epochs: int) -> set[int]:
     return {round(1 + i * (epochs - 1) / count) for i in range(count)}
 
 
-def make_learners(config: Config, data: Data, teacher: Teacher | None) -> list[Learner]:
-    """The student, and for mutual learning its peer; initial weights depend on the seed and the place alone."""
-    names = {"student": config.student.network}
-    if config.source == "peer":
-        names["peer"] = config.peer.network
-    networks = {place: fresh_network(name, data, config.seed, place) for place, name in names.items()}
-    learners = []
-    for place, network in networks.items():
-        objective = _make_objective(config)
-        torch.manual_seed(derive(config.seed, "distiller", place))
-        objective.distiller.inspect_labels(data.train.labels, data.classes)
-        if objective.distiller.needs_features:
-            peers = [other for name, other in networks.items() if name != place]
-            _fit_together(objective.distiller, network, peers[0] if teacher is None else teacher.network, data)
-        learners.append(Learner.make(place, network, objective.to(data.device), config.recipe))
-    return learners
-
-
-def _fit_together(distiller: Distiller, student: Network, source: Network, data: Data) -> None:
-    """Let a distiller make the parts that depend on both networks, without moving any BN statistics."""
-    distiller.inspect_networks(student, source)
-    images = next(data.evaluation_batches(data.train.at(torch.arange(2, device=data.device)), 2))
-    with torch.no_grad():
-        distiller.build_modules(student.eval()(images), source.eval()(images))
-
-
-def _make_objective(config: Config) -> Objective:
-    return Objective(
-        label_loss=config.label_loss,
-        distiller=config.make_distiller(),
-        revision=config.revision,
-        weighting=config.weighting,
-        temperature=config.distillation_temperature,
-        label_weight=config.method.label_weight,
-        label_rows=config.method.label_rows,
-        weight=config.method.weight,
-        kd_weight=config.method.kd_weight,
-        standardise=config.method.standardise,
-        warm_up_epochs=config.method.warm_up_epochs,
+def _begun(config: Config, folder: RunFolder, device: torch.device, typed: Sequence[str], sweep: str | None) -> Record:
+    """The record of a run that begins."""
+    label = naming.label_of(config)
+    return Record(
+        schema=SCHEMA,
+        signature=folder.path.name,
+        teacher_signature=identity.teacher_signature(config) if config.source == "teacher" else None,
+        label=LabelFacts(**asdict(label)),
+        typed=tuple(typed),
+        sweep=sweep,
+        status="running",
+        started=_now(),
+        finished=None,
+        config=config.values,
+        identity=identity.run_identity(config),
+        machine=machine(device),
+        code=identity.used_code(config),
     )
-
-
-def _select(config: Config, data: Data, teacher: Teacher | None, record: Record, folder: RunFolder) -> Tensor | None:
-    """Which samples the source may teach, (N,) 0/1 float on the device; None for everyone. Kept as selected.csv."""
-    if config.selection.is_none:
-        return None
-    ties = torch.zeros(len(data.train), dtype=torch.float64)  # without a teacher: the seeded order of ties decides
-    scores = ties if teacher is None else teacher.selection_scores()
-    mask = config.selection.mask(scores)
-    record["selection"] = {
-        "strategy": config.given["selection"]["name"],
-        "selected": int(mask.sum()),
-        "of": len(mask),
-        "share": int(mask.sum()) / len(mask),
-    }
-    chosen = data.train.origin[mask].tolist()
-    files.write_text(folder.path / "selected.csv", "\n".join(["training_image", *map(str, chosen)]) + "\n")
-    return mask.to(device=data.device, dtype=torch.float32)
-
-
-def _revision_facts(config: Config, teacher: Teacher, selected: Tensor | None) -> dict[str, Any]:
-    """How many training images the teacher gets wrong without augmentation, and how many of them are revised."""
-    wrong = teacher.outputs["train_wrong"]
-    taught = wrong if selected is None else wrong & (selected > 0)
-    revises = not config.revision.is_none
-    return {
-        "name": config.given["revision"]["name"],
-        "wrong": int(wrong.sum()),
-        "wrong_and_selected": int(taught.sum()),
-        "revised": int(taught.sum()) if revises else 0,
-    }
-
-
-def _evaluate(training: Training, data: Data, teacher: Teacher | None) -> dict[str, float]:
-    """Figures of every learner on val and test, and its fit of noisy labels."""
-    row: dict[str, float] = {}
-    for place, learner in enumerate(training.learners):
-        prefix = "" if place == 0 else f"{learner.name}_"
-        for split in ("val", "test"):
-            predicted = outputs(learner.network, data, getattr(data, split))
-            reference = None if teacher is None else teacher.outputs[split]
-            for name, value in metrics(predicted.logits, predicted.labels, reference).items():
-                row[f"{prefix}{split}_{name}"] = value
-        if data.train.true_labels is not data.train.labels:
-            predicted = outputs(learner.network, data, data.train)
-            for name, value in noise_metrics(predicted.logits, data.train.labels, data.train.true_labels).items():
-                row[f"{prefix}{name}"] = value
-    if len(training.learners) == 2:
-        for split in ("val", "test"):
-            row[f"mean_{split}_top1"] = (row[f"{split}_top1"] + row[f"peer_{split}_top1"]) / 2
-    return row
-
-
-def final_figures(history: list[dict[str, float]], fit: Mapping[str, float]) -> dict[str, float]:
-    """The record's flat metrics from the history; `fit` are the student's figures on the training images.
-
-    `*_last` is the primary figure. `test_top1_best_val` is measured at the epoch that is best on val;
-    `test_top1_best_test` at the best test epoch, which is optimistic and only there to be compared with papers.
-    """
-    evaluated = [row for row in history if "test_top1" in row]
-    last = evaluated[-1]
-    skipped = {"epoch", "lr", "train_seconds", "images_per_second"}
-    figures = {f"{name}_last": value for name, value in last.items() if name not in skipped}
-    figures |= {f"{name}_last": value for name, value in fit.items()}
-    by_val = max(evaluated, key=lambda row: row["val_top1"])
-    figures |= {
-        "test_top1_best_val": by_val["test_top1"],
-        "best_val_epoch": by_val["epoch"] + 1,
-        "test_top1_best_test": max(row["test_top1"] for row in evaluated),
-    }
-    return figures
-
-
-def _timing(training: Training) -> dict[str, float]:
-    seconds = sum(row["train_seconds"] for row in training.history)
-    shown = sum(row["images_per_second"] * row["train_seconds"] for row in training.history)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    timing = {
-        "train_seconds": seconds,
-        "images_per_second": shown / seconds,
-        "peak_memory_bytes": float(peak),
-    }
-    if training.data.device.type == "cuda":
-        timing["peak_device_memory_bytes"] = float(torch.cuda.max_memory_allocated())
-    return timing
-
-
-def _data_facts(data: Data) -> dict[str, Any]:
-    flipped = int((data.train.labels != data.train.true_labels).sum())
-    return {
-        "train": len(data.train),
-        "val": len(data.val),
-        "test": len(data.test),
-        "classes": data.classes,
-        "noisy_labels": flipped,
-        "noise_share": flipped / len(data.train),
-    }
-
-
-def _keep_noisy_labels(data: Data, folder: RunFolder) -> None:
-    """Write down which labels were flipped, and from what to what."""
-    flipped = (data.train.labels != data.train.true_labels).nonzero().flatten().cpu()
-    if not len(flipped):
-        return
-    columns = (data.train.origin, data.train.true_labels.cpu(), data.train.labels.cpu())
-    rows = zip(*(column[flipped].tolist() for column in columns), strict=True)
-    text = "training_image,true_label,given_label\n" + "".join(f"{i},{true},{given}\n" for i, true, given in rows)
-    files.write_text(folder.path / "noisy_labels.csv", text)
 
 
 def _now() -> str:

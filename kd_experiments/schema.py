@@ -1,20 +1,23 @@
 """From a composed configuration to typed objects: names, types and ranges are checked here and nowhere else.
 
 A part of the suite (a revision, a distiller, ...) is an ordinary class. The annotations of its constructor are its
-schema: `eta: Annotated[float, Interval(over=0, under=1)]`. `build` reads them, checks the values that the YAML files
-and the command line gave, names the offending key when one is wrong, and calls the constructor.
+schema: `eta: Annotated[float, Interval(over=0, under=1)]`. `typed` checks and converts the values that the YAML files
+and the command line gave and names the offending key when one is wrong, `construct` calls the constructors, and
+`meaningful` leaves out what a configuration does not use.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
+from functools import cache
 from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from kd_experiments.errors import UserError, did_you_mean, no_such_choice
+from kd_experiments.errors import UserError, did_you_mean, no_such_choice, shortened
 
 T = TypeVar("T")
 
@@ -48,6 +51,23 @@ class Interval:
             if bound is not None
         ]
         return " and ".join(words)
+
+
+class When:
+    """A key counts only under a condition; elsewhere it changes nothing, and is no part of what a run is.
+
+    `When("teacher")`: where the configuration has that capability (`config.capabilities`).
+    `When(schedule="step")`: where the key beside it has that value.
+    """
+
+    def __init__(self, *capabilities: str, **beside: Any) -> None:
+        self.capabilities = capabilities
+        self.beside = beside
+
+    def holds(self, values: Mapping[str, Any], present: Collection[str]) -> bool:
+        return all(one in present for one in self.capabilities) and all(
+            values.get(key) == value for key, value in self.beside.items()
+        )
 
 
 Positive = Annotated[float, Interval(over=0)]
@@ -85,7 +105,8 @@ class Registry(Generic[T]):
         return iter(self._choices)
 
 
-def parameters(cls: type) -> dict[str, Any]:
+@cache
+def parameters(cls: type) -> Mapping[str, Any]:
     """Constructor parameters of a part, name -> annotation (with its range)."""
     constructor = vars(cls).get("__init__") or inspect.getattr_static(cls, "__init__")
     names = [name for name in inspect.signature(constructor).parameters if name != "self"]
@@ -100,68 +121,136 @@ def build(cls: type[T], given: Mapping[str, Any], where: str) -> T:
 
     A key `name` is the choice that led to `cls`; it is handed over only if the constructor asks for it.
     """
-    expected = parameters(cls)
-    known = [*expected, "name"]
-    for key in given:
-        if key not in known:
-            full = f"{where}.{key}" if where else str(key)
-            raise UserError(f"{full}: no such key{did_you_mean(full, [f'{where}.{k}' if where else k for k in known])}")
-    values = {}
-    for name, annotation in expected.items():
-        full = f"{where}.{name}" if where else name
-        if name not in given:
-            raise UserError(f"{full}: missing; give it a value ({describe(annotation)})")
-        values[name] = convert(given[name], annotation, full)
-    return cls(**values)
+    return construct_part(cls, typed_part(cls, given, where))
 
 
 def build_choice(registry: Registry[T], given: Mapping[str, Any], where: str) -> T:
     """Construct the registered part that `given["name"]` names."""
-    name = given.get("name")
-    if not isinstance(name, str):
-        raise UserError(f"{where}.name: missing; choose one with {where}=CHOICE ({', '.join(sorted(registry))})")
-    return build(registry[name], given, where)
+    return build(_choice(registry, given, where), given, where)
 
 
-def convert(value: Any, annotation: Any, where: str) -> Any:
-    """Check one value against one annotation; numbers are never made from text, nor text from numbers."""
+def typed_part(cls: type, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The plain values of a part, converted to the types of its constructor, in the constructor's order.
+
+    Numbers written in several ways become one (2 and 2.0 where a float is asked for, -0.0 and 0.0), so that equal
+    meanings are equal values.
+    """
+    expected = parameters(cls)
+    for key in given:
+        if key not in expected and key != "name":
+            full = f"{where}.{key}" if where else str(key)
+            raise UserError(
+                f"{full}: no such key{did_you_mean(full, [f'{where}.{k}' if where else k for k in expected])}"
+            )
+    values = {"name": given["name"]} if "name" in given and "name" not in expected else {}
+    for name, annotation in expected.items():
+        full = f"{where}.{name}" if where else name
+        if name not in given:
+            raise UserError(f"{full}: missing; give it a value ({describe(annotation)})")
+        values[name] = typed(given[name], annotation, full)
+    return values
+
+
+def construct_part(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Call the constructor with values that `typed_part` has converted."""
+    return cls(**{name: construct(values[name], annotation) for name, annotation in parameters(cls).items()})
+
+
+def typed(value: Any, annotation: Any, where: str) -> Any:
+    """One plain value converted to its annotation; numbers are never made from text, nor text from numbers."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         kind, *extras = arguments
-        for extra in extras:
-            if isinstance(extra, Registry):
-                return build_choice(extra, _mapping(value, where), where)
-        converted = convert(value, kind, where)
+        if (registry := _registry(extras)) is not None:
+            given = _mapping(value, where)
+            return typed_part(_choice(registry, given, where), given, where)
+        converted = typed(value, kind, where)
         for extra in extras:
             if isinstance(extra, Interval) and converted is not None and not extra.holds(converted):
-                raise UserError(f"{where}={value}: must be {extra}")
+                raise UserError(f"{where}={shortened(value)}: must be {extra}")
         return converted
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
         kinds = [kind for kind in arguments if kind is not type(None)]
-        return convert(value, kinds[0], where)
+        return typed(value, kinds[0], where)
     if origin is Literal:
         if value not in arguments:
-            raise no_such_choice(where, str(value), map(str, arguments))
+            raise no_such_choice(where, shortened(value), map(str, arguments))
         return value
     if origin in (tuple, list):
         if isinstance(value, str) or not isinstance(value, list | tuple):
-            raise UserError(f"{where}={value}: expected a list such as [1,2]")
-        return tuple(convert(item, arguments[0], f"{where}[{i}]") for i, item in enumerate(value))
-    if annotation is bool and isinstance(value, bool):
+            raise UserError(f"{where}={shortened(value)}: expected a list such as [1,2]")
+        return [typed(item, arguments[0], f"{where}[{i}]") for i, item in enumerate(value)]
+    if origin in (dict, Mapping):
+        return {str(key): typed(item, arguments[1], f"{where}.{key}") for key, item in _mapping(value, where).items()}
+    if annotation is Any:
         return value
-    if annotation is str and isinstance(value, str):
+    if annotation in (bool, str) and isinstance(value, annotation):
         return value
     if annotation is int and isinstance(value, int) and not isinstance(value, bool):
         return value
     if annotation is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise UserError(f"{where}={value}: expected a finite number")
-        return float(value)
+        with contextlib.suppress(OverflowError):  # a whole number too large for a float
+            if math.isfinite(value):
+                return float(value) + 0.0  # -0.0 is 0.0
+        raise UserError(f"{where}={shortened(value)}: expected a finite number")
     if isinstance(annotation, type) and annotation not in (bool, str, int, float):
-        return build(annotation, _mapping(value, where), where)
-    raise UserError(f"{where}={value}: expected {describe(annotation)}")
+        return typed_part(annotation, _mapping(value, where), where)
+    raise UserError(f"{where}={shortened(value)}: expected {describe(annotation)}")
+
+
+def construct(value: Any, annotation: Any) -> Any:
+    """The object that a typed plain value stands for."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if value is None:
+        return None
+    if origin is Annotated:
+        registry = _registry(arguments[1:])
+        if registry is not None:
+            return construct_part(registry[value["name"]], value)
+        return construct(value, arguments[0])
+    if origin in (Union, types.UnionType):
+        return construct(value, next(kind for kind in arguments if kind is not type(None)))
+    if origin in (tuple, list):
+        return tuple(construct(item, arguments[0]) for item in value)
+    if isinstance(annotation, type) and is_dataclass(annotation):
+        return construct_part(annotation, value)
+    return value
+
+
+def meaningful(values: Mapping[str, Any], annotations: Mapping[str, Any], present: Collection[str]) -> dict[str, Any]:
+    """The values that count in a configuration with the capabilities `present`; see `When`."""
+    kept = {}
+    for key, value in values.items():
+        kind, extras = _unwrapped(annotations.get(key))
+        if not all(extra.holds(values, present) for extra in extras if isinstance(extra, When)):
+            continue
+        registry = _registry(extras)
+        cls = registry[value["name"]] if registry is not None else kind
+        if isinstance(value, Mapping) and isinstance(cls, type):
+            value = meaningful(value, parameters(cls), present)
+        kept[key] = value
+    return kept
+
+
+def _unwrapped(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """What an annotation annotates, and its extras."""
+    if get_origin(annotation) is Annotated:
+        kind, *extras = get_args(annotation)
+        return kind, tuple(extras)
+    return annotation, ()
+
+
+def _registry(extras: Iterable[Any]) -> Registry[Any] | None:
+    return next((extra for extra in extras if isinstance(extra, Registry)), None)
+
+
+def _choice(registry: Registry[Any], given: Mapping[str, Any], where: str) -> type:
+    name = given.get("name")
+    if not isinstance(name, str):
+        raise UserError(f"{where}.name: missing; choose one with {where}=CHOICE ({', '.join(sorted(registry))})")
+    return registry[name]
 
 
 def describe(annotation: Any) -> str:

@@ -15,6 +15,7 @@ takes the place of the table; records hold the number that came out.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -42,34 +43,54 @@ def register_networks() -> None:
         store.store(group="peer", name=name, node={"network": name})
         store.store(group="teacher", name=name, node={"network": name, **TEACHER})
     store.store(group="peer", name="same", node={"network": "${student.network}"})
-    OmegaConf.register_new_resolver("by_pair", by_pair, replace=True)
-    OmegaConf.register_new_resolver("by_network", by_network, replace=True)
-    OmegaConf.register_new_resolver("by_train_size", by_train_size, replace=True)
+    register_resolvers()
 
 
-def by_pair(*table: Any, _root_: DictConfig) -> Any:
+def register_resolvers() -> None:
+    """Let OmegaConf know the tables of values."""
+    for name, look_up in TABLES.items():
+        OmegaConf.register_new_resolver(name, _resolver(look_up), replace=True)
+
+
+def by_pair(table: Sequence[Any], config: Mapping[str, Any], place: tuple[str, ...]) -> Any:
     """The first value whose pattern fits `teacher -> student`; in mutual learning the peer is the teacher."""
-    teacher = _root_.peer if _root_.method.source == "peer" else _root_.teacher
-    return first_match(table, f"{teacher.network} -> {_root_.student.network}")
+    teacher = config["peer" if config["method"]["source"] == "peer" else "teacher"]
+    student = config["student"]["network"]
+    peer = student if teacher["network"] == "${student.network}" else teacher["network"]
+    return first_match(table, f"{peer} -> {student}")
 
 
-def by_network(*table: Any, _parent_: DictConfig, _root_: DictConfig) -> Any:
+def by_network(table: Sequence[Any], config: Mapping[str, Any], place: tuple[str, ...]) -> Any:
     """The first value whose pattern fits the network trained by the recipe this stands in.
 
     `teacher.recipe` trains the teacher, `recipe` the student (and, with the same numbers, its peer).
     """
-    owner = _parent_._get_parent()
-    trained = owner if isinstance(owner, DictConfig) and "network" in owner else _root_.student
-    return first_match(table, trained.network)
+    owner = config[place[0]] if len(place) > 2 else config["student"]
+    return first_match(table, owner["network"])
 
 
-def by_train_size(limit: int, below: Any, otherwise: Any, _root_: DictConfig) -> Any:
-    """`below` where `dataset.train_size` asks for fewer images than `limit`, `otherwise` elsewhere."""
-    asked = _root_.dataset.train_size
+def by_train_size(table: Sequence[Any], config: Mapping[str, Any], place: tuple[str, ...]) -> Any:
+    """The second value where `dataset.train_size` asks for fewer images than the first, the third elsewhere."""
+    limit, below, otherwise = table
+    asked = config["dataset"]["train_size"]
     return below if asked is not None and asked < limit else otherwise
 
 
-def first_match(table: tuple[Any, ...], text: str) -> Any:
+LookUp = Callable[[Sequence[Any], Mapping[str, Any], tuple[str, ...]], Any]
+TABLES: dict[str, LookUp] = {"by_pair": by_pair, "by_network": by_network, "by_train_size": by_train_size}
+
+
+def _resolver(look_up: LookUp) -> Callable[..., Any]:
+    """The same table for OmegaConf, which tells a resolver the node's parent and the root."""
+
+    def resolve(*table: Any, _parent_: DictConfig, _root_: DictConfig) -> Any:
+        place = (*str(_parent_._get_full_key(None)).split("."), "")
+        return look_up(table, _root_, place)  # type: ignore[arg-type]  # a DictConfig is read like a mapping
+
+    return resolve
+
+
+def first_match(table: Sequence[Any], text: str) -> Any:
     """Look `text` up in (pattern, value, pattern, value, ..., value for all others); `*` stands for anything."""
     *rows, otherwise = table
     if len(rows) % 2:

@@ -11,7 +11,7 @@ from pathlib import Path
 from kd_experiments.data.cache import Stored
 from kd_experiments.data.finding import find
 from kd_experiments.data.image_tree import ImageTree, list_classes, same_classes, store
-from kd_experiments.data.settings import ImageTreeConfig
+from kd_experiments.data.settings import FOLDERS, ImageTreeConfig
 from kd_experiments.data.stored import StoredDataset
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -27,7 +27,7 @@ def stored_cinic10(config: ImageTreeConfig, data_folder: Path) -> Stored:
     folder = find(
         config,
         data_folder,
-        ["CINIC-10", "cinic10", "cinic-10"],
+        FOLDERS[config.name],
         lambda place: (place / "train").is_dir() and (place / "test").is_dir(),
         expected="the folders train and test with one folder a class",
         otherwise="unpack CINIC-10.tar.gz (datashare.ed.ac.uk/handle/10283/3192) into a folder and give "

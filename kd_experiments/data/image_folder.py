@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from kd_experiments.data.cache import Stored
 from kd_experiments.data.finding import find
 from kd_experiments.data.image_tree import ImageTree, class_folders, list_classes, same_classes, store
-from kd_experiments.data.settings import DatasetConfig, ImageTreeConfig
+from kd_experiments.data.settings import FOLDERS, DatasetConfig, ImageTreeConfig
 from kd_experiments.data.stored import StoredDataset
 from kd_experiments.errors import UserError
 
@@ -23,15 +22,15 @@ def read_image_folder(config: ImageTreeConfig, data_folder: Path) -> StoredDatas
 
 def stored_image_folder(config: ImageTreeConfig, data_folder: Path) -> Stored:
     """The cached arrays of the folder, decoded when needed."""
-    return store(list_image_folder(config, data_folder, ["image_folder"]), config, data_folder)
+    return store(list_image_folder(config, data_folder), config, data_folder)
 
 
-def list_image_folder(config: DatasetConfig, data_folder: Path, names: Sequence[str]) -> ImageTree:
-    """The files of `dataset.root`, or of a folder with one of the `names` in the usual places."""
+def list_image_folder(config: DatasetConfig, data_folder: Path) -> ImageTree:
+    """The files of `dataset.root`, or of the data set's folder in the usual places."""
     folder = find(
         config,
         data_folder,
-        names,
+        FOLDERS[config.name],
         lambda place: (place / "train").is_dir() and (place / "val").is_dir(),
         expected="the folders train and val with one folder a class",
         otherwise="give dataset.root=FOLDER with your images as FOLDER/train/CLASS/* and FOLDER/val/CLASS/*",

@@ -20,12 +20,12 @@ from kd_experiments.data.stored import StoredDataset
 
 def read_imagenet(config: StreamedConfig, data_folder: Path) -> StoredDataset:
     """ImageNet as torchvision's ImageFolder takes it: classes are the WordNet ids, sorted; fewer than 1000 do, too."""
-    return _source(list_image_folder(config, data_folder, ["imagenet", "ImageNet"]), config, data_folder)
+    return _source(list_image_folder(config, data_folder), config, data_folder)
 
 
 def read_image_folder_streamed(config: StreamedConfig, data_folder: Path) -> StoredDataset:
     """The user's own images, as `dataset=image_folder` reads them, for as many as memory cannot hold."""
-    return _source(list_image_folder(config, data_folder, ["image_folder"]), config, data_folder)
+    return _source(list_image_folder(config, data_folder), config, data_folder)
 
 
 def _source(tree: ImageTree, config: StreamedConfig, data_folder: Path) -> StoredDataset:

@@ -43,6 +43,17 @@ class StreamedConfig(DatasetConfig):
     workers: Annotated[int, Interval(at_least=0)]  # processes that decode ahead; 0: the run itself decodes
 
 
+OWN_IMAGES = ("image_folder", "image_folder_streamed")  # the others are published
+# Folders that a data set is looked for in, below the usual places.
+FOLDERS = {
+    "image_folder": ("image_folder",),
+    "image_folder_streamed": ("image_folder",),
+    "cinic10": ("CINIC-10", "cinic10", "cinic-10"),
+    "tiny_imagenet": ("tiny-imagenet-200", "tiny_imagenet"),
+    "imagenet": ("imagenet", "ImageNet"),
+}
+
+
 # A data set's own keys stand in its own class, so that a knob it does not have is refused by name.
 DATASETS: Registry[DatasetConfig] = Registry("dataset")
 for _name in ("digits", "fashion_mnist", "cifar10", "cifar100"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from kd_experiments.data.cache import Stored
 from kd_experiments.data.finding import find, some
 from kd_experiments.data.image_tree import ImageTree, images_below, list_classes, same_classes, store
-from kd_experiments.data.settings import ImageTreeConfig
+from kd_experiments.data.settings import FOLDERS, ImageTreeConfig
 from kd_experiments.data.stored import StoredDataset
 from kd_experiments.errors import UserError
 
@@ -29,7 +29,7 @@ def stored_tiny_imagenet(config: ImageTreeConfig, data_folder: Path) -> Stored:
     folder = find(
         config,
         data_folder,
-        ["tiny-imagenet-200", "tiny_imagenet"],
+        FOLDERS[config.name],
         lambda place: (place / CLASSES).is_file(),
         expected=f"{CLASSES}, train and val, as in tiny-imagenet-200.zip",
         otherwise="unpack tiny-imagenet-200.zip (cs231n.stanford.edu/tiny-imagenet-200.zip) into a folder and give "

@@ -14,6 +14,7 @@ class NoDistiller(Distiller):
     """The baseline every method is compared with."""
 
     needs_source: ClassVar[bool] = False
+    has_terms: ClassVar[bool] = False
 
     def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
         return {}

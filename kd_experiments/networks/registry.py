@@ -98,3 +98,9 @@ def find(name: str) -> Entry:
     if name not in CATALOGUE:
         raise no_such_choice("network", name, CATALOGUE)
     return CATALOGUE[name]
+
+
+def check_name(key: str, name: str) -> None:
+    """UserError, with the near miss, where `name`, given at `key`, is no network."""
+    if name not in CATALOGUE:
+        raise no_such_choice(key, name, CATALOGUE)

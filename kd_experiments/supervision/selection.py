@@ -44,11 +44,17 @@ class Selection:
 
     scored_by_teacher: ClassVar[bool] = True
     is_none: ClassVar[bool] = False
+    reads_snapshots: ClassVar[bool] = False  # of the teacher's training
     ratio: float
 
     def scores(self, teacher: SelectionInputs) -> Tensor:
         """(N,) float64; the lowest are taught first."""
         raise NotImplementedError
+
+    @property
+    def is_everyone(self) -> bool:
+        """Is nobody left out?"""
+        return self.ratio == 1
 
     def tie_seed(self) -> int:
         return 0
@@ -98,6 +104,7 @@ class Influence(Selection):
 class TracIn(Selection):
     """Influence summed over snapshots of the teacher's training, weighted by learning rate (Pruthi et al. 2020)."""
 
+    reads_snapshots: ClassVar[bool] = True
     ratio: Fraction
 
     def scores(self, teacher: SelectionInputs) -> Tensor:

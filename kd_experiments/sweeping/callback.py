@@ -12,10 +12,11 @@ from kd_experiments.sweeping.definitions import expand
 from kd_experiments.sweeping.outcome import read_outcome
 from kd_experiments.sweeping.run_status import is_running
 
-Became = Literal["done", "skipped", "failed", "running", "not run"]
+Became = Literal["done", "skipped", "diverged", "failed", "running", "not run"]
 _WORDS: dict[Became, str] = {
     "done": "done",
     "skipped": "skipped, complete already",
+    "diverged": "diverged",
     "failed": "failed",
     "running": "still running",
     "not run": "not run",
@@ -58,7 +59,7 @@ class SweepReport(Callback):
                 what = f"job {number}" if self.jobs is None else self.jobs[number]
                 told.append(f"  failed: {what}: {reason}")
         counted = ", ".join(f"{count} {_WORDS[became]}" for became, count in counts.items() if count)
-        complete = counts["done"] + counts["skipped"] == len(numbers)
+        complete = counts["done"] + counts["skipped"] + counts["diverged"] == len(numbers)
         again = [] if complete else ["  the same command again runs what is missing, and nothing else"]
         return ["", f"sweep of {len(numbers)} runs: {counted}", *told, *again], complete
 

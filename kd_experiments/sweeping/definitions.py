@@ -162,6 +162,7 @@ def _signatures(name: str, jobs: Sequence[Sequence[str]]) -> list[str]:
     from omegaconf import OmegaConf
 
     from kd_experiments.config import check
+    from kd_experiments.identity import signature
 
     loader = GlobalHydra.instance().config_loader()
     parser = OverridesParser.create()
@@ -183,7 +184,7 @@ def _signatures(name: str, jobs: Sequence[Sequence[str]]) -> list[str]:
         for place in places:
             ConfigLoaderImpl._apply_overrides_to_config(divided[place][1], config)
             given: Any = OmegaConf.to_container(config, resolve=True)
-            signatures[place] = check(given).signature()
+            signatures[place] = signature(check(given))
     return signatures
 
 

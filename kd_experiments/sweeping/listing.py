@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kd_experiments.sweeping.definitions import Sweep, names, outline, read
-from kd_experiments.sweeping.run_status import RunStatus, standing, typical_seconds
+from kd_experiments.sweeping.run_status import RunStatus, run_status, typical_seconds
 
 
 def listing(results: Path) -> list[str]:
@@ -42,9 +42,9 @@ def _begun(results: Path) -> set[str]:
 def _row(sweep: Sweep, results: Path, seen: dict[str, RunStatus | None]) -> tuple[str, ...]:
     for job in sweep.jobs:
         if job.signature not in seen:
-            seen[job.signature] = standing(results / "runs" / job.signature)
+            seen[job.signature] = run_status(results / "runs" / job.signature)
     runs = [seen[job.signature] for job in sweep.jobs]
-    complete = [run for run in runs if run is not None and run.status == "complete"]
+    complete = [run for run in runs if run is not None and run.status in ("complete", "diverged")]
     missing, each = len(runs) - len(complete), typical_seconds(complete)
     left = "none" if not missing else "unknown" if each is None else duration(missing * each)
     return sweep.name, str(len(runs)), str(len(complete)), left, sweep.title

@@ -9,19 +9,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from kd_experiments import files
+
 
 @dataclass(frozen=True)
 class Outcome:
     """`run` is the folder of the run, None if its configuration was refused; `reason` is one line, why it failed."""
 
-    status: Literal["started", "done", "skipped", "failed"]
+    status: Literal["started", "done", "skipped", "diverged", "failed"]
     run: str | None = None
     reason: str | None = None
     log: str | None = None
 
     def write(self, job_folder: Path) -> None:
-        from kd_experiments import files  # imports torch, which a launching process can do without
-
         files.write_json(job_folder / "outcome.json", asdict(self))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kd_experiments.sweeping.definitions import Job, Sweep, read
 from kd_experiments.sweeping.listing import columns, duration
-from kd_experiments.sweeping.run_status import RunStatus, every_run_status, standing, typical_seconds
+from kd_experiments.sweeping.run_status import RunStatus, every_run_status, run_status, typical_seconds
 
 
 def status_of_all(results: Path) -> list[str]:
@@ -16,8 +16,8 @@ def status_of_all(results: Path) -> list[str]:
     runs = every_run_status(results)
     if not runs:
         return [f"no run below {results / 'runs'} yet; make one with: python -m kd_experiments"]
-    head = ("status", "method", "data", "networks", "seed", "test top-1", "when (UTC)", "run")
-    table = columns([head, *map(_row, runs)], right=(4, 5))
+    head = ("status", "method", "on", "taught by", "replicate", "test top-1", "when (UTC)", "run")
+    table = columns([head, *map(_row, runs)], right=(5,))
     lines = table[:1]
     for run, line in zip(runs, table[1:], strict=True):
         lines += [line, *_reason(run)]
@@ -27,12 +27,12 @@ def status_of_all(results: Path) -> list[str]:
 def status_of_one(name: str, results: Path) -> list[str]:
     """Lines for a person: how far the sweep is, every run that is not complete, and the command for them."""
     sweep = read(name, results)
-    runs = [(job, standing(results / "runs" / job.signature)) for job in sweep.jobs]
+    runs = [(job, run_status(results / "runs" / job.signature)) for job in sweep.jobs]
     there = [run for _, run in runs if run is not None]
     none = len(runs) - len(there)
     counted = ", ".join(filter(None, [_counted(there), f"{none} not begun" if none else ""]))
     lines = [f"{sweep.name}: {sweep.title}", f"{len(runs)} runs: {counted}"]
-    open_runs = [(job, run) for job, run in runs if run is None or run.status != "complete"]
+    open_runs = [(job, run) for job, run in runs if run is None or run.status not in ("complete", "diverged")]
     for job, run in open_runs:
         lines += [_open_line(job, run), *([] if run is None else _reason(run))]
     if open_runs:
@@ -42,11 +42,13 @@ def status_of_one(name: str, results: Path) -> list[str]:
 
 def _row(run: RunStatus) -> tuple[str, ...]:
     top1 = "" if run.top1 is None else f"{run.top1:.2f}"
-    return run.status, run.method, run.data, run.pair, run.seed, top1, run.when, run.folder.name
+    return run.status, run.method, run.stage, run.teacher, run.replicate, top1, run.when, run.folder.name
 
 
 def _reason(run: RunStatus) -> list[str]:
-    return [f"    {run.reason} (log: {run.log})"] if run.status == "failed" else []
+    if run.status == "failed":
+        return [f"    {run.reason} (log: {run.log})"]
+    return [f"    {run.reason}"] if run.reason else []
 
 
 def _open_line(job: Job, run: RunStatus | None) -> str:

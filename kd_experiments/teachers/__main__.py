@@ -42,7 +42,7 @@ def run(command: str, given: Sequence[str]) -> None:
         near = did_you_mean(command, COMMANDS)
         raise UserError(f"{command or 'no command'}: give the command export or fill{near}")
     if command == "fill":
-        fill.fill(given)
+        _fill(given)
         return
     named = [argument for argument in given if "=" not in argument]
     values = parse([argument for argument in given if "=" in argument], {"out": "", "paths.results": "results"})
@@ -52,6 +52,27 @@ def run(command: str, given: Sequence[str]) -> None:
         raise UserError("export: give out=FILE, the file to write")
     for line in export.export(named[0], Path(values["out"]), Path(values["paths.results"])):
         print(line)
+
+
+def _fill(overrides: Sequence[str]) -> None:
+    """Fill the table of the teacher that a run with these overrides would ask."""
+    from kd_experiments.cli.composing import composed
+    from kd_experiments.config import check
+    from kd_experiments.data.load import load
+    from kd_experiments.run import obtain_teacher
+    from kd_experiments.tracking.display import Display
+    from kd_experiments.training import devices
+
+    config, display = check(composed(overrides)), Display()
+    if config.teacher.table in ("memory", "off"):
+        raise UserError(
+            f"teacher.table={config.teacher.table}: such a table ends with its process, there is nothing to fill in "
+            f"advance; give teacher.table=disk"
+        )
+    device = devices.pick(config.device)
+    devices.make_deterministic(device, config.threads, config.precision)
+    data = load(config.dataset, config.label_noise, config.data_folder).to(device)
+    fill.fill(obtain_teacher(config, data, display), display)
 
 
 def _say(sentence: str, code: int) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kd_experiments import files
 from kd_experiments.errors import UserError, did_you_mean
+from kd_experiments.tracking.record import read_record, read_teacher_record
 
 USAGE = """\
 usage: python -m kd_experiments.teachers export SIGNATURE_OR_FOLDER out=FILE [paths.results=DIR]
@@ -63,18 +63,18 @@ def find_folder(what: str, results: Path) -> Path:
 
 def read_trained(folder: Path) -> Trained:
     """The network a folder holds; `UserError` where no training has been finished in it."""
-    record = _record(folder)
-    name = "student.pt" if (folder / "student.pt").exists() else "teacher.pt"
-    kept = files.load_own(folder / name)
-    if kept is None or record.get("status") != "complete":
+    is_run = (folder / "student.pt").exists()
+    accuracy = _accuracy(folder / "record.json", is_run)
+    kept = files.load_own(folder / ("student.pt" if is_run else "teacher.pt"))
+    if kept is None or accuracy is None:
         raise UserError(f"{folder}: no finished training here; give the folder of a complete run or teacher")
-    accuracy = record["metrics"]["test_top1_last"] if name == "student.pt" else record["test_top1"]
     return Trained(kept["network"], kept["epoch"], accuracy, kept["model"])
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    try:
-        record = json.loads((folder / "record.json").read_text())
-    except (OSError, ValueError):  # none, or not one of ours
-        return {}
-    return record if isinstance(record, dict) else {}
+def _accuracy(path: Path, is_run: bool) -> float | None:
+    """Test top-1 of a finished training, in percent; None where there is none."""
+    if is_run:
+        run = read_record(path)
+        return run.metrics["test_top1_last"] if run is not None and run.status == "complete" else None
+    teacher = read_teacher_record(path)
+    return None if teacher is None else teacher.facts.test_top1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -17,7 +18,7 @@ class Display:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True, quiet=not parallel.is_main())
-        self.lines: list[str] = []
+        self.log: Callable[[str], None] = lambda line: None  # where every line goes besides
         self._bar: Progress | None = None
         self._title = ""
         self._epochs = 0
@@ -26,11 +27,12 @@ class Display:
 
     def note(self, text: str) -> None:
         """One line for the person and the log."""
-        self.lines.append(text)
+        self.log(text)
         self.console.print(text, markup=False)
 
     def start(self, title: str, epochs: int, done: int) -> None:
         """Begin showing a training of `epochs` epochs, `done` of them already done."""
+        self.stop()
         self._title, self._epochs, self._first = title, epochs, done
         self._started = time.perf_counter()
         if done:
@@ -54,7 +56,7 @@ class Display:
         shown = [_losses(row), *(text.format(row[name]) for name, text in _SHOWN if name in row), f"{left:.0f} s left"]
         figures = ", ".join(shown)
         line = f"{self._title}: epoch {done}/{self._epochs}, {figures}"
-        self.lines.append(line)
+        self.log(line)
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=done, figures=figures)
         elif done == self._epochs or done - self._first == 1 or done % max(1, self._epochs // 10) == 0:

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
-from typing import Any
+from pathlib import Path
 
 import torch
 
 from kd_experiments import __version__
-from kd_experiments.places import PACKAGE
-from kd_experiments.training import devices
+from kd_experiments.places import PACKAGE, home
+from kd_experiments.tracking.record import Machine
+from kd_experiments.training import devices, parallel
 
 PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "omegaconf", "scikit-learn", "wandb")
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """Facts for a record; plain values."""
-    return {
-        "kd_experiments": __version__,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": _packages(),
-    } | devices.describe(device)
+def machine(device: torch.device, own_folders: Sequence[Path] = ()) -> Machine:
+    """The machine and the code of this process; `own_folders` hold modules of the user's."""
+    return Machine(
+        cpu=devices.cpu_name(),
+        capability=torch.backends.cpu.get_cpu_capability(),
+        device=device.type,
+        device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else devices.cpu_name(),
+        threads=torch.get_num_threads(),
+        processes=parallel.processes(),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        packages={"kd_experiments": __version__} | _packages(),
+        commit=_commit(tuple(own_folders)),
+    )
 
 
 @cache
@@ -34,19 +41,29 @@ def _packages() -> dict[str, str]:
 
 
 @cache
-def _commit() -> str | None:
-    """The checkout's commit, with `+changes` when tracked files differ from it; None for an installed wheel."""
-    git = ["git", "-C", str(PACKAGE.parent)]
+def _commit(own_folders: tuple[Path, ...]) -> str | None:
+    """The checkout's commit; None for an installed wheel.
+
+    With `+changes` where a file of the package, the configuration or the user's own modules differs from it, or is not
+    in it: an untracked method is a change, too.
+    """
+    checkout = PACKAGE.parent
+    if not (checkout / "pyproject.toml").exists():
+        return None
+    watched = [PACKAGE, home() / "conf", *(folder for folder in own_folders if folder.is_relative_to(checkout))]
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    if commit is None or _git("ls-files", "--error-unmatch", "pyproject.toml") is None:
+        return None
+    changed = _git("status", "--porcelain", "--untracked-files=all", "--", *map(str, watched))
+    return commit + ("+changes" if changed else "")
+
+
+def _git(*arguments: str) -> str | None:
+    """What git answers about the checkout, None where it fails or is not there."""
     try:
-        tracked = subprocess.run(
-            [*git, "ls-files", "--error-unmatch", "pyproject.toml"], capture_output=True, timeout=10
+        done = subprocess.run(
+            ["git", "-C", str(PACKAGE.parent), *arguments], capture_output=True, text=True, timeout=10, check=True
         )
-        if tracked.returncode != 0:
-            return None
-        commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=10)
-        dirty = subprocess.run([*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.SubprocessError):
         return None
-    if commit.returncode != 0:
-        return None
-    return commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
+    return done.stdout.strip()

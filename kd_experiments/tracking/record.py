@@ -1,22 +1,216 @@
-"""The record of a run on disk: the truth that tables are made of."""
+"""The record of a run on disk, the truth that tables are made of; reading one imports nothing heavy."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
-from filelock import FileLock
 
 from kd_experiments import files
 from kd_experiments.errors import UserError
+from kd_experiments.schema import construct_part, typed_part
 
-SCHEMA = 1
+SCHEMA = 2
+
+Status = Literal["running", "complete", "diverged", "failed"]
+
+
+@dataclass(frozen=True)
+class LabelFacts:
+    """See `naming.Label`."""
+
+    method: str
+    stage: str
+    teacher: str | None
+    replicate: str
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """How many images, and how many of the training labels are wrong on purpose."""
+
+    train: int
+    val: int
+    test: int
+    classes: int
+    noisy_labels: int
+    noise_share: float
+    content: str | None  # digest of the user's own images
+
+
+@dataclass(frozen=True)
+class TeacherFacts:
+    """A teacher as measured on un-augmented images; accuracies in percent, NLL in nats."""
+
+    signature: str
+    network: str
+    parameters: int
+    seed: int | None  # None: it came from a checkpoint
+    checkpoint: str | None
+    stated_accuracy: float | None  # what the checkpoint says of itself, in percent
+    train_size: int
+    train_wrong: int
+    train_seconds: float | None
+    train_top1: float
+    train_top5: float
+    train_nll: float
+    train_ece: float
+    val_top1: float
+    val_top5: float
+    val_nll: float
+    val_ece: float
+    test_top1: float
+    test_top5: float
+    test_nll: float
+    test_ece: float
+
+
+@dataclass(frozen=True)
+class SelectionFacts:
+    """Whom the teacher taught."""
+
+    strategy: str
+    selected: int
+    of: int
+    share: float
+
+
+@dataclass(frozen=True)
+class RevisionFacts:
+    """Training images that the teacher gets wrong, and how many of them were revised."""
+
+    name: str
+    wrong: int
+    wrong_and_selected: int
+    revised: int
+
+
+@dataclass(frozen=True)
+class StudentFacts:
+    network: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a result was computed with, as far as it may change bits."""
+
+    cpu: str
+    capability: str  # of the CPU's kernels, as torch names it
+    device: str
+    device_name: str
+    threads: int
+    processes: int
+    python: str
+    platform: str
+    packages: Mapping[str, str]
+    commit: str | None  # of the checkout, `+changes` where package, configuration or own modules differ from it
+
+
+@dataclass(frozen=True)
+class TeacherRecord:
+    """What lies beside a trained or loaded teacher, shared by all runs that ask it."""
+
+    schema: int
+    facts: TeacherFacts
+    identity: Mapping[str, Any]
+    machine: Machine
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run. What is not known yet is None or empty."""
+
+    schema: int
+    signature: str
+    teacher_signature: str | None
+    label: LabelFacts
+    typed: tuple[str, ...]  # what was typed, so that the same can be typed again
+    sweep: str | None  # the file below sweeps/ that the run belongs to
+    status: Status
+    started: str  # UTC
+    finished: str | None
+    config: Mapping[str, Any]  # every value, converted to its type
+    identity: Mapping[str, Any]  # those that count
+    machine: Machine
+    data: DataFacts | None = None
+    teacher: TeacherFacts | None = None
+    selection: SelectionFacts | None = None
+    revision: RevisionFacts | None = None
+    student: StudentFacts | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    timing: Mapping[str, float] = field(default_factory=dict)
+    code: Mapping[str, str] = field(default_factory=dict)  # digest of every module of the package that was used
+    error: str | None = None
+
+    @property
+    def seed(self) -> int:
+        return int(self.config["seed"])
+
+    @property
+    def is_done(self) -> bool:
+        """Would the same run do nothing new? A diverged run is a result."""
+        return self.status in ("complete", "diverged")
+
+    def but(self, **changes: Any) -> Record:
+        """The same record with other fields."""
+        return replace(self, **changes)
+
+
+def read_record(path: Path) -> Record | None:
+    """The record in a file, None where there is none; `UserError`, naming file and field, for one that is damaged."""
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or "it is damaged or no record"
+        raise UserError(f"{path}: cannot be read ({reason}); rerun=true makes it anew") from error
+    return as_record(content, str(path))
+
+
+def as_record(content: Any, where: str) -> Record:
+    """A record from plain values, every field checked; `UserError` naming the field."""
+    if not isinstance(content, dict):
+        raise UserError(f"{where}: no record of a run; rerun=true makes it anew")
+    if content.get("schema") != SCHEMA:
+        raise UserError(
+            f"{where}: a record of form {content.get('schema')}, but this version reads form {SCHEMA}; "
+            f"rerun=true makes it anew"
+        )
+    try:
+        return construct_part(Record, typed_part(Record, content, ""))
+    except UserError as error:
+        raise UserError(f"{where}: damaged ({error}); rerun=true makes it anew") from error
+
+
+def read_teacher_record(path: Path) -> TeacherRecord | None:
+    """The record beside a teacher, None where there is none that can be read: the teacher is then measured anew."""
+    try:
+        content = json.loads(path.read_text())
+        return construct_part(TeacherRecord, typed_part(TeacherRecord, content, ""))
+    except (OSError, ValueError, TypeError, AttributeError, UserError, RecursionError):
+        return None
+
+
+def every_record(results: Path) -> tuple[list[Record], list[str]]:
+    """All records below a results folder, by folder name, and a sentence for each that cannot be read."""
+    found, broken = [], []
+    for path in sorted((results / "runs").glob("*/record.json")):
+        try:
+            record = read_record(path)
+        except UserError as error:
+            broken.append(str(error))
+            continue
+        if record is not None:
+            found.append(record)
+    return found, broken
 
 
 class RunFolder:
@@ -26,71 +220,52 @@ class RunFolder:
         self.path = path
         self.record_file = path / "record.json"
         self.checkpoint = path / "checkpoint.pt"
+        self.student = path / "student.pt"
         self.history_file = path / "history.csv"
         self.log = path / "run.log"
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """One process at a time works on a run (or several that torchrun started as one); whoever asks meanwhile waits
-        and then finds it complete.
-        """
-        from kd_experiments.training import parallel  # imports torch, which readers of records do without
-
-        if not parallel.is_main():
-            parallel.wait()
-            yield
-            return
-        with files.told_plainly(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock")
-            lock.acquire()
+    def read(self) -> Record | None:
+        """The record, or None where there is none that can be read: it is then made anew."""
         try:
-            parallel.wait()
-            yield
-        finally:
-            lock.release()
+            return read_record(self.record_file)
+        except UserError:
+            return None
 
-    def read(self) -> dict[str, Any] | None:
-        """The record, or None where there is none that can be read."""
-        return read_record(self.record_file)
+    def write(self, record: Record) -> None:
+        files.write_record(self.record_file, record)
 
-    def write(self, record: Mapping[str, Any]) -> None:
-        files.write_json(self.record_file, record)
-
-    def write_config(self, given: Mapping[str, Any]) -> None:
-        files.write_text(self.path / "config.yaml", yaml.safe_dump(dict(given), sort_keys=False))
+    def write_config(self, values: Mapping[str, Any]) -> None:
+        files.write_text(self.path / "config.yaml", yaml.safe_dump(dict(values), sort_keys=False))
 
     def write_history(self, history: Sequence[Mapping[str, float]]) -> None:
         """One row an epoch; a figure that an epoch did not measure stays empty."""
         columns = list(dict.fromkeys(name for row in history for name in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(history)
-        files.write_text(self.history_file, text.getvalue())
+        self._write_rows(self.history_file, columns, history)
 
-    def append_log(self, lines: Sequence[str]) -> None:
-        from kd_experiments.training import parallel
+    def write_columns(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        """A CSV file of equally long columns."""
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        self._write_rows(self.path / name, list(columns), rows)
 
-        if not parallel.is_main():
+    def append_log(self, line: str) -> None:
+        """One line more in the log, at once, so that it grows while a run works."""
+        if not files.is_writer():
             return
-        with files.told_plainly(self.log), open(self.log, "a") as log:
-            log.writelines(f"{line}\n" for line in lines)
+        with files.told_plainly(self.log):
+            self.path.mkdir(parents=True, exist_ok=True)
+            with open(self.log, "a", encoding="utf-8") as log:
+                log.write(f"{line}\n")
 
     def forget(self) -> None:
         """Remove what a repeated run must not continue from."""
-        for path in (self.checkpoint, self.record_file, self.history_file, self.path / "student.pt"):
+        snapshots = self.path.glob("snapshot-*.pt")
+        for path in (self.checkpoint, self.record_file, self.history_file, self.student, *snapshots):
             path.unlink(missing_ok=True)
 
-
-def read_record(path: Path) -> dict[str, Any] | None:
-    """A record.json of a schema this code knows, or None; `UserError` for one from newer code."""
-    try:
-        record = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
-        return None
-    if record["schema"] > SCHEMA:
-        raise UserError(f"{path}: written by a newer version (schema {record['schema']}); update kd_experiments")
-    return record
+    @staticmethod
+    def _write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        files.write_text(path, text.getvalue())

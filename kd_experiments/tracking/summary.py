@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from kd_experiments.tracking.record import Record
 
 
-def summary_lines(record: Mapping[str, Any], record_file: Path) -> list[str]:
+def already_done(record: Record, record_file: Path, changed: Sequence[str]) -> str:
+    """One line: nothing is done again; and which of the code it was made with has changed since."""
+    if not changed:
+        return f"already done: {record_file} (rerun=true repeats it)"
+    named = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+    return f"already done, but with other code: {named} changed since; rerun=true repeats it ({record_file})"
+
+
+def summary_lines(record: Record, record_file: Path) -> list[str]:
     """What was done, what came out, where it is and what to try next; from the record alone."""
-    config, metrics = record["config"], record["metrics"]
-    method, dataset = config["method"]["name"], config["dataset"]["name"]
-    plug_in = config.get("plug_in", "none")  # older records have none
-    what = method if plug_in == "none" else f"{method} + {plug_in}"
-    lines = ["", f"{what} on {dataset}, seed {record['seed']}, run {record['signature']}"]
-    lines += _data(record)
-    lines += _teacher(record)
-    student = record["student"]
+    label, metrics, student = record.label, record.metrics, record.student
+    lines = ["", f"{label.method} on {label.stage}, {label.replicate}, run {record.signature}"]
+    if record.status == "diverged":
+        return [*lines, f"  diverged   {record.error}", f"  record     {record_file}"]
+    assert student is not None, "a complete run has a student"
+    lines += _data(record) + _teacher(record)
     lines.append(
-        f"  student    {student['network']} ({student['parameters']:,} parameters): "
+        f"  student    {student.network} ({student.parameters:,} parameters): "
         f"test {metrics['test_top1_last']:.2f} % at the last epoch; "
         f"{metrics['test_top1_best_val']:.2f} % at the epoch best on val; "
         f"{metrics['test_top1_best_test']:.2f} % at the best test epoch (optimistic)"
     )
     if "peer_test_top1_last" in metrics:
         lines.append(
-            f"  peer       {config['peer']['network']}: test {metrics['peer_test_top1_last']:.2f} % at the last epoch; "
-            f"mean of both {metrics['mean_test_top1_last']:.2f} %"
+            f"  peer       {record.config['peer']['network']}: test {metrics['peer_test_top1_last']:.2f} % at the last "
+            f"epoch; mean of both {metrics['mean_test_top1_last']:.2f} %"
         )
     calibration = f"  quality    NLL {metrics['test_nll_last']:.3f}, ECE {metrics['test_ece_last']:.1f} %"
     if "test_agreement_last" in metrics:
@@ -35,43 +42,42 @@ def summary_lines(record: Mapping[str, Any], record_file: Path) -> list[str]:
             f"repeats {metrics['test_inherited_errors_last']:.1f} % of its mistakes"
         )
     lines.append(calibration)
-    timing = record["timing"]
+    timing = record.timing
     lines.append(
         f"  time       {timing['train_seconds']:.1f} s of training, {timing['images_per_second']:.0f} images/s"
     )
     lines.append(f"  record     {record_file}")
-    lines += _try_next(config)
-    return lines
+    return lines + _try_next(record)
 
 
-def _data(record: Mapping[str, Any]) -> list[str]:
-    data = record["data"]
-    noise = f", {data['noisy_labels']} of the training labels wrong on purpose" if data["noisy_labels"] else ""
-    return [f"  data       {data['train']} training, {data['val']} validation, {data['test']} test images{noise}"]
+def _data(record: Record) -> list[str]:
+    data = record.data
+    assert data is not None, "a complete run has data"
+    noise = f", {data.noisy_labels} of the training labels wrong on purpose" if data.noisy_labels else ""
+    return [f"  data       {data.train} training, {data.val} validation, {data.test} test images{noise}"]
 
 
-def _teacher(record: Mapping[str, Any]) -> list[str]:
-    teacher = record["teacher"]
-    if teacher is None:
-        return []
-    lines = [
-        f"  teacher    {teacher['network']} ({teacher['parameters']:,} parameters): test {teacher['test_top1']:.2f} %; "
-        f"wrong on {teacher['train_wrong']} of the {teacher['train_size']} training images"
-    ]
-    if "selection" in record:
-        chosen = record["selection"]
+def _teacher(record: Record) -> list[str]:
+    teacher, chosen, revision = record.teacher, record.selection, record.revision
+    lines = []
+    if teacher is not None:
         lines.append(
-            f"  selected   {chosen['selected']} of {chosen['of']} images to be taught ({chosen['share']:.0%}), "
-            f"by {chosen['strategy']}"
+            f"  teacher    {teacher.network} ({teacher.parameters:,} parameters): test {teacher.test_top1:.2f} %; "
+            f"wrong on {teacher.train_wrong} of the {teacher.train_size} training images"
         )
-    revision = record["revision"]
-    if revision["name"] != "none":
-        lines.append(f"  revised    {revision['revised']} of the teacher's wrong predictions, by {revision['name']}")
+    if chosen is not None:
+        lines.append(
+            f"  selected   {chosen.selected} of {chosen.of} images to be taught ({chosen.share:.0%}), "
+            f"by {chosen.strategy}"
+        )
+    if revision is not None and revision.name != "none":
+        lines.append(f"  revised    {revision.revised} of the teacher's wrong predictions, by {revision.name}")
     return lines
 
 
-def _try_next(config: Mapping[str, Any]) -> list[str]:
-    dataset = "" if config["dataset"]["name"] == "digits" else f" dataset={config['dataset']['name']}"
+def _try_next(record: Record) -> list[str]:
+    name = record.config["dataset"]["name"]
+    dataset = "" if name == "digits" else f" dataset={name}"
     return [
         f"  try next   python -m kd_experiments --multirun method=none,kd,lrds seed=0,1,2{dataset}",
         "             python -m kd_experiments.reporting    # the tables of all runs",

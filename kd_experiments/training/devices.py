@@ -38,9 +38,17 @@ def pick(wanted: str, number: int = 0) -> torch.device:
     return torch.device(wanted)
 
 
+def resolved_precision(precision: Precision, device: str) -> str:
+    """`auto` is bfloat16 on CUDA, float32 elsewhere: so all CPUs compute alike."""
+    if precision != "auto":
+        return precision
+    cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    return "bfloat16" if cuda else "float32"
+
+
 def autocast(device: torch.device) -> AbstractContextManager[object]:
-    """Around forward passes. By default bfloat16 on CUDA, and float32 elsewhere: so all CPUs compute alike."""
-    if _precision == "bfloat16" or (_precision == "auto" and device.type == "cuda"):
+    """Around forward passes."""
+    if resolved_precision(_precision, device.type) == "bfloat16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
 
@@ -71,18 +79,8 @@ def make_deterministic(device: torch.device, threads: int | None, precision: Pre
         torch.use_deterministic_algorithms(exact, warn_only=True)
 
 
-def describe(device: torch.device) -> dict[str, object]:
-    """The hardware, for the record."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    return {
-        "device": device.type,
-        "device_name": name,
-        "threads": torch.get_num_threads(),
-        "processes": parallel.processes(),
-    }
-
-
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor, as it calls itself."""
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
         for line in lines:
             if line.startswith("model name"):

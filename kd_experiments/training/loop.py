@@ -315,11 +315,15 @@ def _single(value: float) -> float:
     return rounded
 
 
+class Diverged(UserError):
+    """A training whose figures are no numbers any more: a result, and told as one."""
+
+
 def _refuse_divergence(row: dict[str, float], recipe: Recipe) -> None:
-    """Raise `UserError` if a figure of an epoch is not finite; the last step may spoil what only evaluation sees."""
+    """Raise `Diverged` if a figure of an epoch is not finite; the last step may spoil what only evaluation sees."""
     for name, value in row.items():
         if not math.isfinite(value):
-            raise UserError(
+            raise Diverged(
                 f"training diverged in epoch {int(row['epoch']) + 1}: {name} is {value}; "
                 f"try a lower recipe.lr than {recipe.lr}"
             )

@@ -1,6 +1,6 @@
 """One run on several processes, started by torchrun: each process shows its share of every batch to the networks.
 
-What the networks say is gathered, and every process computes the loss of the whole batch. So whatever a method compares
+Their outputs are gathered, and every process computes the loss of the whole batch. So whatever a method compares
 across samples, and whatever it divides by, is what one process would have computed. Without torchrun nothing here does
 anything.
 """
@@ -12,13 +12,16 @@ import contextlib
 import datetime
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
+from kd_experiments import files
 from kd_experiments.errors import UserError
 
 # A process may wait for its main one, which waits for another run to train the teacher.
@@ -51,6 +54,31 @@ def wait() -> None:
     """Go on when every process has come here."""
     if processes() > 1:
         dist.barrier()
+
+
+@contextlib.contextmanager
+def locked(folder: Path, note: Callable[[str], None]) -> Iterator[None]:
+    """One process at a time works in a folder; of several processes of one run the main one holds the lock for all.
+
+    Whoever waits says so, and for which folder.
+    """
+    if not is_main():
+        wait()
+        yield
+        return
+    with files.told_plainly(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            note(f"waiting for the process that works in {folder}")
+            lock.acquire()
+    try:
+        wait()
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

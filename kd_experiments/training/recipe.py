@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import torch
 from torch import nn
 
-from kd_experiments.schema import Count, Fraction, Interval, NonNegative, Positive
+from kd_experiments.schema import Count, Fraction, Interval, NonNegative, Positive, When
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,9 @@ class Recipe:
     nesterov: bool
     weight_decay: NonNegative
     schedule: Literal["constant", "cosine", "step"]
-    milestones: tuple[Count, ...]  # step: epochs (iterations) after which the learning rate is multiplied by gamma
-    gamma: Fraction
+    # epochs (iterations) after which the learning rate is multiplied by gamma
+    milestones: Annotated[tuple[Count, ...], When(schedule="step")]
+    gamma: Annotated[Fraction, When(schedule="step")]
     warmup_epochs: NonNegative  # the learning rate rises linearly over this many epochs
     evaluate_every: Count  # epochs between evaluations; the last epoch is always evaluated
     iterations: Count | None = None  # null: the training and its milestones are counted in epochs

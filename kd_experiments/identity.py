@@ -1,0 +1,163 @@
+"""What a run is: its signature, a digest of everything that changes its result and of nothing else.
+
+Every key counts but those in `EXCLUDED`, so a new key counts by itself. Values are those the schema has converted,
+`auto` is resolved, what a configuration does not use is left out (`config.what_counts`), data of the user's own are
+named by their content, and the user's own modules by their source. What changes bits and cannot be known in advance
+(CPU kernels, threads, versions, this package's own code) stands in the record instead.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kd_experiments import digests
+from kd_experiments.config import Config, Values, capabilities, what_counts
+from kd_experiments.data.content import content_of
+from kd_experiments.data.label_noise import NOISES
+from kd_experiments.data.settings import DATASETS
+from kd_experiments.distillers import DISTILLERS
+from kd_experiments.networks.registry import find
+from kd_experiments.schema import Registry
+from kd_experiments.supervision.label_loss import LABEL_LOSSES
+from kd_experiments.supervision.revision import REVISIONS
+from kd_experiments.supervision.selection import SELECTIONS
+from kd_experiments.supervision.temperature import TEMPERATURES
+from kd_experiments.supervision.weighting import WEIGHTINGS
+from kd_experiments.teachers.checkpoint_file import fingerprint
+from kd_experiments.training import devices
+
+# Raise this when a change of the code changes what a configuration computes: old runs are then not taken for new ones.
+RESULTS_VERSION = 2
+
+# Keys that cannot change a result, and why.
+EXCLUDED = {
+    "rerun": "asks for the same run again",
+    "device": "where it is computed; the record has it",
+    "threads": "as above",
+    "capture": "a replayed step does what the written one does",
+    "snapshots": "further files of the same training",
+    "paths": "where files are",
+    "tracking": "who is told",
+    "plug_in": "a name for parts, which count themselves",
+    "method.name": "a method is what its parts do",
+    "recipe.name": "a recipe is its values",
+    "teacher.recipe.name": "as above",
+    "dataset.root": "data are named by their content",
+    "dataset.download": "where they come from",
+    "dataset.skip_corrupt": "false ends the run unless there is nothing to skip",
+    "dataset.workers": "who decodes",
+    "teacher.table": "where its answers are kept",
+    "teacher.table_budget": "as above",
+}
+
+
+def run_identity(config: Config) -> Values:
+    """Everything that makes this run's result, nested as the configuration is."""
+    kept = _counting(config)
+    if "teacher" in kept:
+        kept["teacher"] = _teacher(kept["teacher"], config)
+    return kept
+
+
+def teacher_identity(config: Config) -> Values:
+    """Everything that makes a teacher and what is measured of it; how its answers are kept is no part of it."""
+    kept = _counting(config, always="teacher")
+    teacher = _teacher(kept["teacher"], config)
+    teacher.pop("table_dtype", None)
+    if config.teacher.checkpoint is None:
+        teacher["snapshots"] = config.teacher.snapshots
+    shared = ("dataset", "label_noise", "precision", "version")
+    own = {place: digest for place, digest in kept.get("own_code", {}).items() if place in (*shared, "teacher")}
+    return {key: kept[key] for key in shared} | {"teacher": teacher} | ({"own_code": own} if own else {})
+
+
+def signature(config: Config) -> str:
+    """Names the run, 16 hexadecimal digits."""
+    return digests.of_values(run_identity(config))
+
+
+def teacher_signature(config: Config) -> str:
+    """Names the teacher of this configuration, 16 hexadecimal digits."""
+    return digests.of_values(teacher_identity(config))
+
+
+def used_code(config: Config) -> dict[str, str]:
+    """The package's modules that a run uses -> digest of their source; those that only tell of it are left out."""
+    kept = what_counts(config.values)
+    networks = [find(kept[place]["network"]).module for place in ("teacher", "student", "peer") if place in kept]
+    modules = ["kd_experiments.students", "kd_experiments.data.load", "kd_experiments.training.session"]
+    modules += ["kd_experiments.teachers.obtain"] * ("teacher" in kept)
+    for module in networks:
+        importlib.import_module(module)
+    distiller = DISTILLERS[config.method.distiller].__module__
+    used = digests.of_modules([*modules, *networks, distiller])
+    telling = ("cli", "tracking", "config", "identity", "naming", "errors", "schema", "digests")
+    return {name: digest for name, digest in used.items() if name.split(".")[0] not in telling}
+
+
+def flattened(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= flattened(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _counting(config: Config, always: str | None = None) -> Values:
+    """The values that count, with data and own code by content."""
+    present = capabilities(config.values) | ({always} if always is not None else set())
+    kept = without(what_counts(config.values, frozenset(present)))
+    if "selection" in kept and config.selection.is_everyone:
+        kept["selection"] = {"name": "none"}  # a ratio of 1 selects nobody out
+    content = content_of(config.dataset, config.data_folder)
+    if content is not None:
+        kept["dataset"]["content"] = content
+    kept["precision"] = devices.resolved_precision(config.precision, config.device)
+    kept["version"] = RESULTS_VERSION
+    own = _own_code(kept)
+    return kept | ({"own_code": own} if own else {})
+
+
+def _teacher(kept: Values, config: Config) -> Values:
+    if config.teacher.checkpoint is None:
+        return kept
+    return kept | {"checkpoint": fingerprint(Path(config.teacher.checkpoint))}
+
+
+def _own_code(kept: Values) -> dict[str, str]:
+    """The source of every chosen part that is the user's own."""
+    registries: dict[str, Registry[Any]] = {
+        "dataset": DATASETS,
+        "label_noise": NOISES,
+        "revision": REVISIONS,
+        "selection": SELECTIONS,
+        "weighting": WEIGHTINGS,
+        "temperature": TEMPERATURES,
+        "label_loss": LABEL_LOSSES,
+    }
+    classes = {group: registry[kept[group]["name"]] for group, registry in registries.items() if group in kept}
+    classes["method"] = DISTILLERS[kept["method"]["distiller"]]
+    own = {
+        place: digests.own_source(cls.__module__) for place, cls in classes.items() if digests.is_own(cls.__module__)
+    }
+    for place in ("teacher", "student", "peer"):
+        if place in kept:
+            module = find(kept[place]["network"]).module
+            if digests.is_own(module):
+                own[place] = digests.own_source(module)
+    return own
+
+
+def without(nested: Mapping[str, Any], excluded: Mapping[str, str] = EXCLUDED, prefix: str = "") -> Values:
+    """Nested values without the excluded dotted keys."""
+    return {
+        key: without(value, excluded, f"{prefix}{key}.") if isinstance(value, Mapping) else value
+        for key, value in nested.items()
+        if f"{prefix}{key}" not in excluded
+    }

@@ -1,0 +1,63 @@
+"""The student of a run, and its peer in mutual learning: networks, what they are taught by, and their optimisers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from kd_experiments.config import Config
+from kd_experiments.data.dataset import Data
+from kd_experiments.distillers.base import Distiller
+from kd_experiments.networks import Network
+from kd_experiments.randomness import derive
+from kd_experiments.teachers.making import fresh_network
+from kd_experiments.training.loop import Learner
+from kd_experiments.training.objective import Objective
+
+
+def make_learners(config: Config, data: Data, teacher: Callable[[], Network] | None) -> list[Learner]:
+    """The student, and for mutual learning its peer; initial weights depend on the seed and the place alone.
+
+    `teacher` gives the frozen network where there is one.
+    """
+    names = {"student": config.student.network}
+    if config.source == "peer":
+        names["peer"] = config.peer.network
+    networks = {place: fresh_network(name, data, config.seed, place) for place, name in names.items()}
+    learners = []
+    for place, network in networks.items():
+        objective = make_objective(config)
+        torch.manual_seed(derive(config.seed, "distiller", place))
+        objective.distiller.inspect_labels(data.train.labels, data.classes)
+        if objective.distiller.needs_features:
+            peers = [other for name, other in networks.items() if name != place]
+            _fit_together(objective.distiller, network, peers[0] if teacher is None else teacher(), data)
+        learners.append(Learner.make(place, network, objective.to(data.device), config.recipe))
+    return learners
+
+
+def make_objective(config: Config) -> Objective:
+    """What one learner is taught by, as the configuration has it."""
+    method = config.method
+    return Objective(
+        label_loss=config.label_loss,
+        distiller=config.make_distiller(),
+        revision=config.revision,
+        weighting=config.weighting,
+        temperature=config.distillation_temperature,
+        label_weight=method.label_weight,
+        label_rows=method.label_rows,
+        weight=method.weight,
+        kd_weight=method.kd_weight,
+        standardise=method.standardise,
+        warm_up_epochs=method.warm_up_epochs,
+    )
+
+
+def _fit_together(distiller: Distiller, student: Network, source: Network, data: Data) -> None:
+    """Let a distiller make the parts that depend on both networks, without moving any BN statistics."""
+    distiller.inspect_networks(student, source)
+    images = next(data.evaluation_batches(data.train.at(torch.arange(2, device=data.device)), 2))
+    with torch.no_grad():
+        distiller.build_modules(student.eval()(images), source.eval()(images))

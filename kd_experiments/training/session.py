@@ -1,0 +1,43 @@
+"""A training in a folder of its own, which goes on after the last finished epoch when it was stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from kd_experiments import files
+from kd_experiments.training.loop import Training
+
+Row = dict[str, float]
+
+
+def train_in(
+    folder: Path,
+    training: Training,
+    *,
+    evaluate: Callable[[], Row],
+    snapshots_after: Collection[int],
+    on_restored: Callable[[list[Row]], None],
+    on_epoch: Callable[[Row], None],
+) -> None:
+    """Train the epochs that are left; `evaluate` adds figures to an epoch's row of the history.
+
+    The checkpoint, which holds the history, is the one commit point of an epoch. A snapshot is written before it, so
+    that none is missing afterwards; whatever is derived from the history is made in `on_restored` and `on_epoch`, so
+    that a stop between the two is made good at the next start. `snapshots_after` counts epochs from 1.
+    """
+    checkpoint = folder / "checkpoint.pt"
+    saved = files.load_own(checkpoint)
+    if saved is not None:
+        training.restore(saved)
+        on_restored(training.history)
+    network = training.learners[0].network
+
+    def after_epoch(row: Row) -> None:
+        if training.epoch in snapshots_after:
+            shot = {"model": network.state_dict(), "lr": row["lr"], "epoch": training.epoch}
+            files.save(folder / f"snapshot-{training.epoch:04d}.pt", shot)
+        files.save(checkpoint, training.state())
+        on_epoch(row)
+
+    training.run(evaluate, after_epoch)
