@@ -62,8 +62,10 @@ def is_seed(key: str) -> bool:
 def _method(identity: Values, values: Values) -> str:
     """The nearest method file with or without a plug-in, and what differs from it."""
     own = {key: identity[key] for key in METHOD_GROUPS if key in identity}
-    found = [(_differences(own, other), plug_in, name) for name, plug_in, other in _candidates(values)]
-    differences, plug_in, name = min(found, key=lambda one: (len(one[0]), one[1] != "none", one[2], one[1]))
+    found = [
+        (_differences(own, other), _unlike(own, other), plug_in, name) for name, plug_in, other in _candidates(values)
+    ]
+    differences, _, plug_in, name = min(found, key=lambda one: (len(one[0]), one[1], one[2] != "none", one[3], one[2]))
     words = [name if plug_in == "none" else f"{name} + {plug_in}"]
     if "peer" in identity and identity["peer"] != identity["student"]:
         words.append(f"peer={identity['peer']['network']}")
@@ -92,6 +94,11 @@ def _differences(own: Values, other: Values) -> dict[str, Any]:
             found[group], its = _nearest(group, mine, other)
         found |= {short_key(f"{group}.{key}"): value for key, value in _changed(mine, its).items()}
     return found
+
+
+def _unlike(own: Values, other: Values) -> int:
+    """Parts that one has and the other does without: `lrds selection=random` is nearer to lrds than to lr."""
+    return sum((mine.get("name") == "none") != (other[group].get("name") == "none") for group, mine in own.items())
 
 
 def _changed(mine: Mapping[str, Any], its: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import io
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from kd_experiments.data.dataset import Data, Split
 from kd_experiments.data.views import Views
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Network, build
-from kd_experiments.run import make_learners
+from kd_experiments.students import make_learners
 from kd_experiments.supervision.selection import NoSelection
 from kd_experiments.teachers.frozen import LiveTeacher
 from kd_experiments.training.loop import Learner, Training
@@ -87,7 +86,7 @@ def cancelled_by_a_norm(objective: nn.Module) -> set[str]:
 
 def training_of(config: Config, data: Data, teacher: Network) -> Training:
     taught = config.source == "teacher"
-    learners = make_learners(config, data, SimpleNamespace(network=teacher) if taught else None)  # type: ignore[arg-type]
+    learners = make_learners(config, data, (lambda: teacher) if taught else None)  # type: ignore[arg-type]
     selected = None if isinstance(config.selection, NoSelection) else (torch.arange(SAMPLES) % 5 != 0).float()
     source = LiveTeacher(teacher, data) if taught else None
     return Training(learners, data, config.recipe, 0, source, selected)
@@ -144,7 +143,7 @@ def spoil(learners: Sequence[Learner]) -> None:
 
 
 def test_two_networks_may_teach_each_other_in_two_views() -> None:
-    config = check(config_of("mlld", *PAIRS[0]).given | {"method": given("mlld")["method"] | {"source": "peer"}})
+    config = check(config_of("mlld", *PAIRS[0]).values | {"method": given("mlld")["method"] | {"source": "peer"}})
     training = training_of(config, data_of(8), teacher_of(PAIRS[0][0]))
     training.run(dict, lambda row: None)
     assert {"loss_mlld_strong", "peer_loss_mlld_strong"} <= set(training.history[-1])

@@ -77,11 +77,11 @@ def test_an_added_kd_term_is_kd() -> None:
 
 
 def test_facts_count_what_happened() -> None:
-    facts = judge(revision=LabelRevision(0.8, "one")).facts
+    facts = judge(revision=LabelRevision(0.8, "one")).statistics
     wrong = (TEACHER.argmax(1) != LABELS).float().mean()
     assert facts["source_wrong_share"] == wrong and facts["revised_share"] == wrong
     assert facts["taught_share"] == 1 and facts["taught_true_share"] == 1 - wrong
-    assert judge().facts["revised_share"] == 0
+    assert judge().statistics["revised_share"] == 0
 
 
 def test_no_gradient_reaches_the_source() -> None:
@@ -109,7 +109,7 @@ def test_standardised_logits_are_compared_and_the_label_is_not_touched() -> None
     assert scaled.terms["label"] == plain.terms["label"]
     z_scores = [(z - z.mean(1, keepdim=True)) / (z.std(1, keepdim=True) + 1e-7) for z in (STUDENT, TEACHER)]
     torch.testing.assert_close(scaled.terms["kd"], 0.9 * kd(*z_scores, 4.0).mean())
-    assert scaled.facts["source_wrong_share"] == plain.facts["source_wrong_share"]
+    assert scaled.statistics["source_wrong_share"] == plain.statistics["source_wrong_share"]
 
 
 def test_a_taught_sample_has_its_label_on_both_views() -> None:

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from kd_experiments.cli.composing import composer
 from kd_experiments.config import check
 from kd_experiments.errors import UserError
+from kd_experiments.identity import signature
 from kd_experiments.places import home
 from kd_experiments.sweeping import definitions as catalogue
 from kd_experiments.sweeping.definitions import expand, names, outline, read
@@ -24,7 +25,7 @@ SMALL = "small/lrds_lambdas"
 def own_signature(name: str, overrides: list[str]) -> str:
     """The signature of the run that the command line would start."""
     given: Any = OmegaConf.to_container(compose("config", [*overrides, f"+sweeps={name}"]), resolve=True)
-    return check(given).signature()
+    return signature(check(given))
 
 
 @pytest.mark.parametrize("name", names())
