@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 
-from bench import epoch, gpu_run, influence, memory, methods, one_teacher, processes, seeds, start
+from bench import epoch, gpu_run, influence, memory, methods, one_teacher, processes, start
 from bench.measurement import here
 from bench.tables import write
 from kd_experiments.places import PACKAGE
@@ -22,7 +22,6 @@ GROUPS = {
     "memory": memory,
     "start": start,
     "methods": methods,
-    "seeds": seeds,
     "processes": processes,
 }
 

@@ -51,7 +51,7 @@ class Subject:
         learners = make_learners(config, data, self.teacher if config.source == "teacher" else None)
         source = selected = None
         if config.source == "teacher":
-            source = self.teacher.source(learners[0].objective.distiller.needs_features)
+            source = self.teacher.source(learners[0].objective.distiller)
             if not isinstance(config.selection, NoSelection):
                 scores = obtain(config, data, Quiet()).selection_scores()
                 selected = config.selection.mask(scores).to(device=data.device, dtype=torch.float32)

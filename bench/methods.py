@@ -17,7 +17,6 @@ from torch.profiler import ProfilerActivity, profile
 from bench.material import BATCH, PAIRS, Material, Subject, enlarged
 from bench.measurement import Measurement, Setting, ratios, timed
 from kd_experiments.cli.choices import methods
-from kd_experiments.distillers import DISTILLERS
 from kd_experiments.training.loop import Training
 
 PAIR = PAIRS[1]
@@ -73,9 +72,8 @@ def steps(subject: Subject, name: str, count: int) -> Callable[[], object]:
 def shortened(subject: Subject, name: str, count: int) -> tuple[Training, int]:
     """A method's training whose epoch after the initialisation stage has `count` steps, and that epoch's number."""
     config = subject.with_overrides(f"method={name}")
-    # Features come from the live teacher, which needs no table of so many images.
-    features = DISTILLERS[config.method.distiller].needs_features
-    data = enlarged(subject.data, LARGE) if features else subject.data
+    large = config.method.distiller == "crd"
+    data = enlarged(subject.data, LARGE) if large else subject.data
     stage = config.make_distiller().initialisation_epochs
     iterations = stage * config.recipe.steps_per_epoch(len(data.train)) + count
     return subject.training(replace(config, recipe=replace(config.recipe, iterations=iterations)), data), stage
@@ -100,7 +98,7 @@ def memory(subject: Subject, name: str) -> float:
         for value in state.values()
         if isinstance(value, Tensor)
     ]
-    if any(learner.objective.distiller.needs_features for learner in training.learners):
+    if any(learner.objective.distiller.needs != "logits" for learner in training.learners):
         kept += _kept(subject.teacher.network)
     return sum(tensor.nbytes for tensor in kept) + allocated(partial(training.train_epoch, stage))
 

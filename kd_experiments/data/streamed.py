@@ -23,6 +23,7 @@ from kd_experiments.data.image_files import ImageFiles, broken
 from kd_experiments.data.random_crops import RandomCrops
 from kd_experiments.data.strong_views import rand_augment
 from kd_experiments.errors import UserError
+from kd_experiments.private import end_workers
 from kd_experiments.randomness import derive, ranking
 
 # Images that a process decodes before it hands them over: it has twice as many ready at most, whatever the batch size.
@@ -176,7 +177,7 @@ def _decoded(pieces: _Pieces, workers: int, device: torch.device) -> Generator[T
     finally:
         # At once, not when the last traceback that mentions the iterator is forgotten.
         if workers:
-            found._shutdown_workers()  # type: ignore[attr-defined]  # torch has no public way
+            end_workers(found)
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ class Distiller(nn.Module):
 
     needs_source: ClassVar[bool] = True  # is there a teacher or a peer at all?
     has_terms: ClassVar[bool] = True  # does it add anything to the label loss?
-    needs_features: ClassVar[bool] = False  # the source's features, hence a live source
+    needs: ClassVar[Needs] = "logits"  # of the source
     needs_second_view: ClassVar[bool] = False  # every sample in a strong view too
     waits: ClassVar[bool] = False  # does the host wait for the device in a step, which then cannot be recorded?
     uses_temperature: ClassVar[bool] = False

@@ -72,7 +72,8 @@ def _fill(overrides: Sequence[str]) -> None:
     device = devices.pick(config.device)
     devices.make_deterministic(device, config.threads, config.precision)
     data = load(config.dataset, config.label_noise, config.data_folder).to(device)
-    fill.fill(obtain_teacher(config, data, display), display)
+    needs = DISTILLERS[config.method.distiller].needs
+    fill.fill(obtain_teacher(config, data, display), display, "embedding" if needs == "embedding" else "logits")
 
 
 def _say(sentence: str, code: int) -> int:

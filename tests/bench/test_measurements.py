@@ -67,7 +67,7 @@ def test_one_teacher_for_several_methods(folder: Path, setting: Setting, monkeyp
 def test_every_method_of_the_twenty_reads_only_logits(subject: Subject) -> None:
     for name in one_teacher.METHODS:
         config = subject.with_overrides(f"method={name}")
-        assert config.source == "teacher" and not DISTILLERS[config.method.distiller].needs_features, name
+        assert config.source == "teacher" and DISTILLERS[config.method.distiller].needs == "logits", name
 
 
 def test_method_costs(subject: Subject, setting: Setting) -> None:
