@@ -9,19 +9,20 @@ import sys
 import time
 import traceback
 
-from bench import epoch, gpu_run, influence, memory, methods, one_teacher, processes, start
+from bench import epoch, influence, live, memory, methods, one_teacher, processes, start, whole_run
 from bench.measurement import here
 from bench.tables import write
 from kd_experiments.places import PACKAGE
 
 GROUPS = {
     "epoch": epoch,
-    "gpu_run": gpu_run,
+    "whole_run": whole_run,
     "one_teacher": one_teacher,
     "influence": influence,
     "memory": memory,
     "start": start,
     "methods": methods,
+    "live": live,
     "processes": processes,
 }
 

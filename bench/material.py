@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import pickle
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +42,9 @@ class Subject:
     data: Data
     teacher: Teacher
 
-    def training(self, config: Config | None = None, data: Data | None = None) -> Training:
-        """The run's own training, or that of another `config` with the same teacher and data.
-
-        Other `data` only where the teacher is asked live: its view table is made for its own.
-        """
-        config, data = config or self.config, data or self.data
+    def training(self, config: Config | None = None) -> Training:
+        """The run's own training, or that of another `config` with the same teacher and data."""
+        config, data = config or self.config, self.data
         learners = make_learners(config, data, self.teacher if config.source == "teacher" else None)
         source = selected = None
         if config.source == "teacher":
@@ -142,8 +139,3 @@ def write_pictures(folder: Path, training: int) -> None:
 def composed(overrides: list[str]) -> Config:
     """The checked configuration of a command line."""
     return check(composing.composed(overrides))
-
-
-def enlarged(data: Data, samples: int) -> Data:
-    """The same data with its training images repeated until there are `samples`."""
-    return replace(data, train=data.train.at(torch.arange(samples, device=data.device) % len(data.train)))

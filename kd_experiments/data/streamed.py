@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from kd_experiments.data.dataset import Data, Split, pixel_counts, statistics_of
-from kd_experiments.data.decode import BrokenImage, centre, open_rgb, pixels
+from kd_experiments.data.decode import BrokenImage, centre, decode_smaller, opened, pixels, to_rgb
 from kd_experiments.data.image_files import ImageFiles, broken
 from kd_experiments.data.random_crops import RandomCrops
 from kd_experiments.data.strong_views import rand_augment
@@ -44,9 +44,14 @@ class Augmentation:
         return self.crops.draw(self.seed, self.epoch, torch.from_numpy(samples)).tolist()
 
     def show(self, path: Path, numbers: Sequence[int], size: int) -> NDArray[np.uint8]:
-        """The crop of the image at `path`, (3, size, size) uint8; raises as `decode.centre` does."""
-        image = open_rgb(path)
-        return pixels(self.crops.crop(numbers, *image.size).apply(image, size))
+        """The crop of the image at `path`, (3, size, size) uint8; raises as `decode.centre` does.
+
+        A JPEG with far more pixels than the crop shows is decoded at a fraction of its size; evaluation never is.
+        """
+        with opened(path) as image:
+            crop = self.crops.crop(numbers, *image.size)
+            divisor = decode_smaller(image, crop.divisor(size))
+            return pixels(crop.apply(to_rgb(image), size, divisor))
 
 
 @dataclass(frozen=True)
