@@ -17,7 +17,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from bench.tables import table, write
 from kd_experiments.cli.choices import methods
 from kd_experiments.places import PACKAGE
 from kd_experiments.run import run
-from kd_experiments.tracking.machine import environment
+from kd_experiments.tracking.machine import machine
 from kd_experiments.training import capture, devices
 from kd_experiments.training.loop import Training
 
@@ -314,11 +314,11 @@ def main() -> int:
         found = in_a_process(name, min(PARTS[name][1], left)) if left > 20 else []
         lines += found or [{"part": name, "outcome": "failed", "note": "no time was left for it", "seconds": None}]
         print(f"{name}: {lines[-1]['outcome']} {lines[-1]['note']}".rstrip(), file=sys.stderr, flush=True)
-    where = environment(torch.device("cuda"))
+    where = asdict(machine(torch.device("cuda")))
     folder = PACKAGE.parent / "results" / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"gpu-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}.jsonl"
-    path.write_text("".join(json.dumps(line | {"environment": where}) + "\n" for line in lines))
+    path.write_text("".join(json.dumps(line | {"machine": where}) + "\n" for line in lines))
     print(summary(lines, where))
     print(f"kept in {os.path.relpath(path)}", file=sys.stderr)
     return 1 if any(line.get("outcome") == "failed" for line in lines) else 0

@@ -17,7 +17,7 @@ from bench.measurement import Measurement, Setting, ratios, timed
 from bench.methods import STEPS, shortened
 from kd_experiments.cli.choices import methods
 from kd_experiments.distillers import DISTILLERS
-from kd_experiments.teachers.obtain import fresh_network
+from kd_experiments.teachers.making import fresh_network
 from kd_experiments.training.devices import autocast
 
 PAIR = PAIRS[1]

@@ -28,12 +28,12 @@ def write(lines: list[Line]) -> str:
 def machine(lines: list[Line]) -> str:
     """Hardware, versions and dates, in words."""
     first, last = lines[0], lines[-1]
-    where = first["environment"]
+    where = first["machine"]
     packages = ", ".join(f"{name} {where['packages'][name]}" for name in ("torch", "torchvision", "numpy"))
     load = ", ".join(f"{value:.1f}" for value in sorted({min(each(lines)), max(each(lines))}))
     return (
         f"Measured {first['date']} to {last['date']} at commit {where['commit']} with `python -m bench"
-        f"{' --quick' if first['quick'] else ''}` on {where['device_name']} ({where['device']}), {first['cores']} CPU "
+        f"{' --quick' if first['quick'] else ''}` on {where['device_name']} ({where['device']}; kernels for {where['capability']}), {first['cores']} CPU "
         f"cores, {where['threads']} threads; {where['platform']}, Python {where['python']}, {packages}. Load of the "
         f"machine (1 minute) along the way: {load}."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 from bench import check_gpu
 from bench.check_gpu import Line, Place, in_a_process, main, part, summary
 from kd_experiments.cli.choices import methods
-from kd_experiments.tracking.machine import environment
+from kd_experiments.tracking.machine import machine
 from kd_experiments.training import devices
 from tests.training.tape import TapeRecorder
 
@@ -79,7 +80,7 @@ def test_a_part_that_fails_is_named_and_the_others_go_on(place: Place, monkeypat
     assert ends["breaks"]["outcome"] == ends["doubts"]["outcome"] == "failed"
     assert ends["breaks"]["note"] == "RuntimeError: CUDA error: an illegal memory access"
     assert ends["doubts"]["note"] == "this"
-    told = summary(lines, environment(CPU))
+    told = summary(lines, asdict(machine(CPU)))
     assert "| breaks | failed |" in told and "| doubts | failed |" in told
 
 
