@@ -31,11 +31,12 @@ def machine(lines: list[Line]) -> str:
     where = first["machine"]
     packages = ", ".join(f"{name} {where['packages'][name]}" for name in ("torch", "torchvision", "numpy"))
     load = ", ".join(f"{value:.1f}" for value in sorted({min(each(lines)), max(each(lines))}))
+    hardware = f"{where['device_name']} ({where['device']}; kernels for {where['capability']})"
     return (
         f"Measured {first['date']} to {last['date']} at commit {where['commit']} with `python -m bench"
-        f"{' --quick' if first['quick'] else ''}` on {where['device_name']} ({where['device']}; kernels for {where['capability']}), {first['cores']} CPU "
-        f"cores, {where['threads']} threads; {where['platform']}, Python {where['python']}, {packages}. Load of the "
-        f"machine (1 minute) along the way: {load}."
+        f"{' --quick' if first['quick'] else ''}` on {hardware}, {first['cores']} CPU cores, {where['threads']} "
+        f"threads; {where['platform']}, Python {where['python']}, {packages}. Load of the machine (1 minute) along the way: "
+        f"{load}."
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from kd_experiments.errors import UserError
+
+_IN_SHARD = re.compile(r"(.+\.tar):(\d+):(\d+)")
 
 
 class BrokenImage(Exception):
@@ -65,7 +69,7 @@ def open_rgb(path: Path) -> Image.Image:
 def opened(path: Path) -> Iterator[Image.Image]:
     """An image of which only the head is read: it is decoded inside. Raises as `centre` does."""
     try:
-        content = path.read_bytes()
+        content = _content(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     if not content:
@@ -77,6 +81,25 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise BrokenImage("no known image format") from error
     except Exception as error:  # Pillow's decoders raise nearly every exception there is on broken files
         raise BrokenImage(str(error) or type(error).__name__) from error
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file, or of a part of one: `SHARD.tar:OFFSET:LENGTH`."""
+    part = _IN_SHARD.fullmatch(str(path))
+    if part is None:
+        return path.read_bytes()
+    _read_ahead(part[1])
+    with open(part[1], "rb") as shard:
+        shard.seek(int(part[2]))
+        return shard.read(int(part[3]))
+
+
+@functools.lru_cache(maxsize=256)
+def _read_ahead(shard: str) -> None:
+    """Have the system read a whole shard, from front to back, when its first image is asked for."""
+    if hasattr(os, "posix_fadvise"):
+        with open(shard, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
 
 def decode_smaller(image: Image.Image, divisor: int) -> int:

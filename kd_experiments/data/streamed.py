@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from kd_experiments.randomness import derive, ranking
 
 # Images that a process decodes before it hands them over: it has twice as many ready at most, whatever the batch size.
 PIECE = 64
+WINDOW = 32  # shards whose images are shuffled among each other: about 33,000 images of ImageNet, a gigabyte
 STATISTICS_OF = 2000  # images that stand for all when mean and standard deviation are asked for
 
 
@@ -63,6 +65,23 @@ class StreamedData(Data):
 
     crops: RandomCrops
     workers: int
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """A random order; images in shards are shuffled among `WINDOW` of them, which come in a random order, so that
+        every shard is read once an epoch and from front to back.
+        """
+        shards = self._shards
+        if shards is None:
+            return super().order(generator)
+        count = int(shards.max()) + 1
+        windows = torch.randperm(count, generator=generator) // WINDOW  # of each shard
+        shuffled = torch.randperm(len(shards), generator=generator)
+        return shuffled[windows[shards[shuffled]].argsort(stable=True)]
+
+    @cached_property
+    def _shards(self) -> Tensor | None:
+        assert isinstance(self.train.images, ImageFiles)
+        return self.train.images.shards()
 
     def training_batches(
         self, order: Tensor, seed: int, epoch: int, batch_size: int

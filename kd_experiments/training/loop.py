@@ -194,7 +194,7 @@ class Training:
     def order(self, epoch: int) -> Tensor:
         """The order of the samples in one epoch, (N,) int64: a matter of seed and epoch alone."""
         generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
-        return torch.randperm(len(self.data.train), generator=generator).to(self.data.device)
+        return self.data.order(generator).to(self.data.device)
 
     @cached_property
     def _taught(self) -> Tensor:
