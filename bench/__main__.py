@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 
-from bench import epoch, influence, live, memory, methods, one_teacher, processes, start, whole_run
+from bench import epoch, influence, input, live, memory, methods, one_teacher, processes, start, whole_run
 from bench.measurement import here
 from bench.tables import write
 from kd_experiments.places import PACKAGE
@@ -19,6 +19,7 @@ GROUPS = {
     "whole_run": whole_run,
     "one_teacher": one_teacher,
     "influence": influence,
+    "input": input,
     "memory": memory,
     "start": start,
     "methods": methods,

@@ -37,6 +37,7 @@ from kd_experiments.training.loop import Training
 
 PAIR: Pair = ("resnet20", "resnet8")  # for what is checked and not timed
 IMAGES = 512
+BATCH = 32
 STEPS = capture.WARM_UP + 5  # recorded after the warm-up, compared once, then replayed
 LIMIT = 600.0  # seconds for everything
 
@@ -114,9 +115,9 @@ def _replayed_otherwise(place: Place, subject: Subject, method: str) -> str | No
 def _training(subject: Subject, method: str) -> Training:
     """A training whose epoch after the initialisation has `STEPS` steps."""
     few = [f"method.negatives={IMAGES // 4}"] if method.startswith("crd") else []
-    config = subject.with_overrides(f"method={method}", "recipe.batch_size=32", *few)
+    config = subject.with_overrides(f"method={method}", f"recipe.batch_size={BATCH}", *few)
     training = subject.training(config)
-    assert len(subject.data.train) // 32 >= STEPS
+    assert len(subject.data.train) // BATCH >= STEPS
     return training
 
 

@@ -32,11 +32,12 @@ def machine(lines: list[Line]) -> str:
     packages = ", ".join(f"{name} {where['packages'][name]}" for name in ("torch", "torchvision", "numpy"))
     load = ", ".join(f"{value:.1f}" for value in sorted({min(each(lines)), max(each(lines))}))
     hardware = f"{where['device_name']} ({where['device']}; kernels for {where['capability']})"
+    versions = f"{where['platform']}, Python {where['python']}, {packages}"
+    how = f"python -m bench{' --quick' if first['quick'] else ''}"
     return (
-        f"Measured {first['date']} to {last['date']} at commit {where['commit']} with `python -m bench"
-        f"{' --quick' if first['quick'] else ''}` on {hardware}, {first['cores']} CPU cores, {where['threads']} "
-        f"threads; {where['platform']}, Python {where['python']}, {packages}. Load of the machine (1 minute) along the way: "
-        f"{load}."
+        f"Measured {first['date']} to {last['date']} at commit {where['commit']} with `{how}` on {hardware}, "
+        f"{first['cores']} CPU cores, {where['threads']} threads; {versions}. Load of the machine (1 minute) along the "
+        f"way: {load}."
     )
 
 

@@ -22,7 +22,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    monkeypatch.setattr(check_gpu, "IMAGES", 256)
+    monkeypatch.setattr(check_gpu, "IMAGES", 64)
+    monkeypatch.setattr(check_gpu, "BATCH", 8)
     monkeypatch.setattr(check_gpu, "PAIR", ("resnet8", "resnet8"))
     return Place(CPU, tmp_path, lambda device: TapeRecorder())
 
