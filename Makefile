@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint sweep sweeps-list status tables figures report methods networks bench profile clean
+.PHONY: help setup demo test lint sweep sweeps-list status tables figures report methods networks bench check-gpu profile clean
 
 help:  ## list the targets
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## (.*)/  make \1\t\2/; s/data-%/data-NAME/' | expand -t 20
@@ -61,6 +61,9 @@ networks: setup  ## the catalogue of networks: parameters, multiply-adds, featur
 
 bench: setup  ## how fast it is, one JSON line a figure: make bench ARGS="--quick epoch"
 	$(RUN) -m bench $(ARGS)
+
+check-gpu: setup  ## does everything that a GPU does otherwise work on this one, and how fast: ten minutes at most
+	$(RUN) -m bench.check_gpu $(ARGS)
 
 profile: setup  ## where the time of a training step goes, and a trace below $(RESULTS)/profile
 	$(RUN) -m bench.profile $(ARGS)

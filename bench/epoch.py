@@ -131,7 +131,7 @@ def measure(subject: Subject, pair: Pair, repetitions: int) -> Seconds:
     seen = torch.zeros(len(data.train), data.views.count, dtype=torch.bool)
     everyone = torch.arange(len(data.train))
     # Variants: bfloat16 where float32 is the default, a written step where it is replayed.
-    bfloat16 = device.type == "cpu"
+    bfloat16 = device.type == "cpu" and devices.computes_bfloat16(device)
     one_by_one = subject.training() if training.recorder is not None else None
     if one_by_one is not None:
         one_by_one.recorder = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import pickle
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,18 +42,16 @@ class Subject:
     data: Data
     teacher: Teacher
 
-    def training(self, config: Config | None = None, data: Data | None = None) -> Training:
-        """The run's own training, or that of another `config` with the same teacher and data.
-
-        Other `data` only where the teacher is asked live: its view table is made for its own.
-        """
-        config, data = config or self.config, data or self.data
-        learners = make_learners(config, data, (lambda: self.teacher.network) if config.source == "teacher" else None)
+    def training(self, config: Config | None = None) -> Training:
+        """The run's own training, or that of another `config` with the same teacher and data."""
+        config, data = config or self.config, self.data
+        frozen = (lambda: self.teacher.network) if config.source == "teacher" else None
+        learners = make_learners(config, data, frozen)
         source = selected = None
         if config.source == "teacher":
-            source = self.teacher.source(learners[0].objective.distiller.needs_features)
+            source = self.teacher.source(learners[0].objective.distiller)
             if not config.selection.is_everyone:
-                scores = obtain_teacher(config, data, Quiet()).selection_scores(config.selection)
+                scores = self.teacher.selection_scores(config.selection)
                 selected = config.selection.mask(scores).to(device=data.device, dtype=torch.float32)
         recorder = capture.recorder(data.device, config.capture)
         return Training(learners, data, config.recipe, config.seed, source, selected, recorder)
@@ -142,8 +140,3 @@ def write_pictures(folder: Path, training: int) -> None:
 def composed(overrides: list[str]) -> Config:
     """The checked configuration of a command line."""
     return check(composing.composed(overrides))
-
-
-def enlarged(data: Data, samples: int) -> Data:
-    """The same data with its training images repeated until there are `samples`."""
-    return replace(data, train=data.train.at(torch.arange(samples, device=data.device) % len(data.train)))

@@ -128,7 +128,7 @@ class Config(Parts):
     @property
     def reads_logits(self) -> bool:
         """Does any term read what the source predicts? A feature distiller without a KD term does not."""
-        return not DISTILLERS[self.method.distiller].needs_features or self.method.kd_weight > 0
+        return DISTILLERS[self.method.distiller].needs == "logits" or self.method.kd_weight > 0
 
     @property
     def distillation_temperature(self) -> Temperature:
@@ -159,7 +159,7 @@ def capabilities(values: Mapping[str, Any]) -> frozenset[str]:
         present.add("temperature")
     if distiller.needs_source:
         present |= {"source", values["method"]["source"]}
-    if "teacher" in present and not distiller.needs_features:
+    if "teacher" in present and distiller.needs != "features":
         present.add("teacher logits")
     if SELECTIONS[values["selection"]["name"]].reads_snapshots:
         present.add("teacher snapshots")

@@ -131,7 +131,7 @@ class Story:
         """Train the student, and its peer where there is one."""
         config, display, folder = self.config, self.display, self.folder
         learners = make_learners(config, data, None if teacher is None else lambda: teacher.network)
-        source = None if teacher is None else teacher.source(learners[0].objective.distiller.needs_features)
+        source = None if teacher is None else teacher.source(learners[0].objective.distiller)
         recorder = capture.recorder(data.device, config.capture)
         training = Training(learners, data, config.recipe, config.seed, source, selected, recorder)
         title = f"{self.record.label.method} {config.student.network}"

@@ -30,7 +30,7 @@ def make_learners(config: Config, data: Data, teacher: Callable[[], Network] | N
         objective = make_objective(config)
         torch.manual_seed(derive(config.seed, "distiller", place))
         objective.distiller.inspect_labels(data.train.labels, data.classes)
-        if objective.distiller.needs_features:
+        if objective.distiller.needs != "logits":
             peers = [other for name, other in networks.items() if name != place]
             _fit_together(objective.distiller, network, peers[0] if teacher is None else teacher(), data)
         learners.append(Learner.make(place, network, objective.to(data.device), config.recipe))

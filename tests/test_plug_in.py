@@ -135,7 +135,7 @@ METHODS = {name: composed(f"method={name}")["method"] for name in choices()["met
 FEATURE_METHODS = [
     name
     for name, method in METHODS.items()
-    if DISTILLERS[method["distiller"]].needs_features and method["kd_weight"] == 0
+    if DISTILLERS[method["distiller"]].needs != "logits" and method["kd_weight"] == 0
 ]
 
 

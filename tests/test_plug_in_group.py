@@ -55,7 +55,7 @@ def test_its_name_is_not_in_the_signature_but_what_it_sets_is() -> None:
 def test_every_host_takes_every_plug_in(host: str, plug_in: str) -> None:
     config = check(composed(f"method={host}", f"plug_in={plug_in}"))
     assert config.plug_in == plug_in
-    if DISTILLERS[config.method.distiller].needs_features:
+    if DISTILLERS[config.method.distiller].needs != "logits":
         assert config.method.kd_weight == 0.9
 
 
@@ -108,7 +108,7 @@ def distilled(config: Config, factor: float) -> dict[str, Tensor]:
     said = [Output(z, (), (), z) for z in (factor * student + factor, teacher)]
     batch = Batch(torch.arange(12), student, labels, labels, torch.ones(12, dtype=torch.float64))
     objective = make_objective(config).double()
-    if DISTILLERS[config.method.distiller].needs_features:
+    if DISTILLERS[config.method.distiller].needs != "logits":
         objective.distiller = NoDistiller()
     second = (said[0], said[1]) if objective.distiller.needs_second_view else None
     judged = objective(batch, *said, Progress.at(1, 240, like=student), second=second)

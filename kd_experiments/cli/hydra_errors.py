@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 from hydra import compose
 from hydra.errors import HydraException
@@ -72,7 +73,7 @@ def _unknown(key: str, arguments: Sequence[str]) -> str:
     composed = _compose_choices(arguments)
     choice = OmegaConf.select(composed, f"{group}.name") if composed is not None else None
     where = f" for {group}={choice}" if isinstance(choice, str) else ""
-    keys = _flat(composed) if composed is not None else []
+    keys = _flat(OmegaConf.to_container(composed)) if composed is not None else []
     if "." in key:  # the key may be there under another choice of the same group
         others = _keys_of_other_choices(group)
         near = get_close_matches(key.split(".", 1)[1], others, n=1)
@@ -116,10 +117,9 @@ def _compose_choices(arguments: Sequence[str]) -> DictConfig | None:
         return None
 
 
-def _flat(config: DictConfig, prefix: str = "") -> list[str]:
+def _flat(content: Mapping[Any, Any], prefix: str = "") -> list[str]:
     keys: list[str] = []
-    for key in config:
-        value = config._get_node(key)
+    for key, value in content.items():
         full = f"{prefix}{key!s}"
-        keys += [full, *(_flat(value, f"{full}.") if isinstance(value, DictConfig) else [])]
+        keys += [full, *(_flat(value, f"{full}.") if isinstance(value, Mapping) else [])]
     return keys

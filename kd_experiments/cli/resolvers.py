@@ -23,6 +23,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from kd_experiments.networks.registry import names
+from kd_experiments.private import full_key
 
 # What `teacher=NETWORK` sets besides the network; see `config.TeacherConfig`.
 TEACHER = {
@@ -84,7 +85,7 @@ def _resolver(look_up: LookUp) -> Callable[..., Any]:
     """The same table for OmegaConf, which tells a resolver the node's parent and the root."""
 
     def resolve(*table: Any, _parent_: DictConfig, _root_: DictConfig) -> Any:
-        place = (*str(_parent_._get_full_key(None)).split("."), "")
+        place = (*full_key(_parent_).split("."), "")
         return look_up(table, _root_, place)  # type: ignore[arg-type]  # a DictConfig is read like a mapping
 
     return resolve

@@ -97,6 +97,10 @@ class Data:
         """The view of every training image in one epoch, (N,) int64; None where views have no number."""
         return None if self.views is None else self.views.draw(seed, epoch, len(self.train), self.device)
 
+    def order(self, generator: torch.Generator) -> Tensor:
+        """A random order of the training images, (N,) int64 on the CPU."""
+        return torch.randperm(len(self.train), generator=generator)
+
     def training_batches(
         self, order: Tensor, seed: int, epoch: int, batch_size: int
     ) -> Iterator[tuple[Tensor, Tensor]]:

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import Regressor, deepest, source_of
 from kd_experiments.networks import Output
 from kd_experiments.schema import Interval, NonNegative
@@ -38,7 +38,7 @@ class AB(Distiller):
     Paper and public benchmark train with the label alone afterwards; `after_initialisation` keeps the loss.
     """
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "features"
 
     def __init__(
         self,
@@ -56,6 +56,9 @@ class AB(Distiller):
             nn.Identity() if s.shape == t.shape else Regressor(s, t, relu=False)
             for s, t in deepest(student.preactivations, source.preactivations)
         )
+
+    def deepest_stage(self, stages: int, initialising: bool) -> int | None:
+        return stages - 1 if initialising or self.after_initialisation else None
 
     def initialise(self, batch: DistillationBatch) -> dict[str, Tensor]:
         pairs = deepest(batch.student.preactivations, source_of(batch).preactivations)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import deepest, per_sample_mean, same_size, source_of
 from kd_experiments.schema import Positive
 
@@ -32,7 +32,7 @@ def at(student: Tensor, teacher: Tensor, p: float) -> Tensor:
 class AT(Distiller):
     """Look where the teacher looks, in every stage."""
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "features"
 
     def __init__(self, p: Positive) -> None:
         super().__init__()

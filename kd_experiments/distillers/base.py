@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -11,6 +11,10 @@ from kd_experiments.networks import Network, Output
 from kd_experiments.schema import Registry
 from kd_experiments.supervision.progress import Progress
 from kd_experiments.supervision.weighting import SampleWeights
+
+# What a distiller reads of its source. A frozen teacher's logits and embeddings are kept by view; features are the maps
+# of its stages, which it computes in every step. Who needs more has the less as well.
+Needs = Literal["logits", "embedding", "features"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Targets:
     raw_logits: Tensor  # (B, C) as the source gave it
     wrong: Tensor  # (B,) bool: the raw arg max is not the label
     revised: Tensor  # (B,) bool: rows whose logits were changed
-    output: Output | None  # the source's whole output, when the distiller needs features
+    output: Output | None  # the source's whole output, when the distiller needs more than logits
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Distiller(nn.Module):
 
     needs_source: ClassVar[bool] = True  # is there a teacher or a peer at all?
     has_terms: ClassVar[bool] = True  # does it add anything to the label loss?
-    needs_features: ClassVar[bool] = False  # the source's features, hence a live source
+    needs: ClassVar[Needs] = "logits"  # of the source
     needs_second_view: ClassVar[bool] = False  # every sample in a strong view too
     waits: ClassVar[bool] = False  # does the host wait for the device in a step, which then cannot be recorded?
     uses_temperature: ClassVar[bool] = False
@@ -70,6 +74,10 @@ class Distiller(nn.Module):
 
     def build_modules(self, student: Output, source: Output) -> None:
         """Make parts that depend on shapes, given one example output of each network (on any device)."""
+
+    def deepest_stage(self, stages: int, initialising: bool) -> int | None:
+        """The deepest of the source's `stages` that a step reads, from 0; None for none. Asked if it needs features."""
+        return stages - 1
 
     def initialise(self, batch: DistillationBatch) -> dict[str, Tensor]:
         """The terms of the first `initialisation_epochs`, which take the place of all others."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import source_of
 from kd_experiments.distillers.relations import counted
 from kd_experiments.networks import Output
@@ -29,7 +29,7 @@ def cc(student: Tensor, teacher: Tensor, taught: Tensor) -> Tensor:
 class CC(Distiller):
     """Embeddings of both networks, projected to `dimension` numbers by learned linear maps, differ independently."""
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "embedding"
 
     def __init__(self, dimension: Count) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import source_of
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Output
@@ -60,7 +60,7 @@ class Memory(nn.Module):
 class CRD(Distiller):
     """Student and teacher embed a sample alike, and unlike `negatives` samples of other classes, always drawn anew."""
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "embedding"
     by_class: Tensor
     first: Tensor
     size: Tensor

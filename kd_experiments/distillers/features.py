@@ -15,7 +15,7 @@ from kd_experiments.networks import Output
 def source_of(batch: DistillationBatch) -> Output:
     """The source's whole output, without gradient."""
     output = batch.targets.output
-    assert output is not None, "a distiller that needs features has a live source"
+    assert output is not None, "a distiller that needs more than logits is given it"
     return Output(
         output.logits.detach(),
         tuple(maps.detach() for maps in output.features),

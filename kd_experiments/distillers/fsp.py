@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import deepest, per_sample_mean, same_size, source_of
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Output
@@ -42,7 +42,7 @@ class FSP(Distiller):
     Paper and public benchmark train with the label alone afterwards; `after_initialisation` keeps the loss.
     """
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "features"
 
     def __init__(self, initialisation_epochs: Annotated[int, Interval(at_least=0)], after_initialisation: bool) -> None:
         super().__init__()
@@ -57,6 +57,9 @@ class FSP(Distiller):
                 f"method=fsp: it compares networks whose stages are equally wide, but the student's have {ours} "
                 f"channels and the teacher's {theirs}; choose another pair, such as teacher=resnet20 student=resnet8"
             )
+
+    def deepest_stage(self, stages: int, initialising: bool) -> int | None:
+        return stages - 1 if initialising or self.after_initialisation else None
 
     def initialise(self, batch: DistillationBatch) -> dict[str, Tensor]:
         student, teacher = zip(*deepest(batch.student.features, source_of(batch).features, stem=True), strict=True)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import per_sample_mean, same_size, source_of, stage
 from kd_experiments.networks import Output
 from kd_experiments.schema import Interval, Positive
@@ -41,7 +41,7 @@ class FT(Distiller):
     The paraphraser is trained by reconstruction in the first epochs and is fixed afterwards.
     """
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "features"
 
     def __init__(
         self,
@@ -65,6 +65,9 @@ class FT(Distiller):
         self.translator = layers(inputs, inputs, factors, factors, convolution=nn.Conv2d, norm=True)
         self.paraphraser = layers(width, width, factors, factors, convolution=nn.Conv2d, norm=False)
         self.decoder = layers(factors, factors, width, width, convolution=nn.ConvTranspose2d, norm=False)
+
+    def deepest_stage(self, stages: int, initialising: bool) -> int | None:
+        return range(stages)[self.stage]
 
     def initialise(self, batch: DistillationBatch) -> dict[str, Tensor]:
         maps = source_of(batch).features[self.stage]

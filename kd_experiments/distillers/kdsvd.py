@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import deepest, same_size, source_of
 from kd_experiments.schema import Count
 
@@ -84,7 +84,7 @@ def kdsvd(student: Sequence[Tensor], teacher: Sequence[Tensor], k: int) -> Tenso
 class KDSVD(Distiller):
     """How the principal patterns of one stage relate to those of the next."""
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "features"
     waits: ClassVar[bool] = True  # the decomposition's outcome is looked at on the host
 
     def __init__(self, k: Count) -> None:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import deepest, pool_to, source_of
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Network, Output
@@ -41,7 +41,7 @@ def ofd(student: Tensor, teacher: Tensor, margins: Tensor) -> Tensor:
 class OFD(Distiller):
     """Pre-activations of every stage, the student's after a 1x1 convolution; negative values are one margin."""
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "features"
 
     def inspect_networks(self, student: Network, source: Network) -> None:
         self.norms = tuple(source.preactivation_norms())  # a tuple hides the teacher's modules from this one

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import source_of
 from kd_experiments.distillers.relations import counted, pairs
 from kd_experiments.schema import Positive
@@ -35,7 +35,7 @@ def pkt(student: Tensor, teacher: Tensor, taught: Tensor, eps: float) -> Tensor:
 class PKT(Distiller):
     """A sample's neighbours in the student's embedding are its neighbours in the teacher's."""
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "embedding"
 
     def __init__(self, eps: Positive) -> None:
         super().__init__()

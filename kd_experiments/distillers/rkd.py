@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import source_of
 from kd_experiments.distillers.relations import counted, pairs
 from kd_experiments.schema import NonNegative
@@ -50,7 +50,7 @@ def angle_loss(student: Tensor, teacher: Tensor, taught: Tensor) -> Tensor:
 class RKD(Distiller):
     """The student's embeddings form the same figure as the teacher's: distances and angles."""
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "embedding"
 
     def __init__(self, distance_weight: NonNegative, angle_weight: NonNegative) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import source_of
 from kd_experiments.distillers.relations import counted, pairs
 
@@ -28,7 +28,7 @@ def sp(student: Tensor, teacher: Tensor, taught: Tensor) -> Tensor:
 class SP(Distiller):
     """Samples that activate the teacher's last stage alike activate the student's alike."""
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "features"
 
     def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
         rows = batch.weights

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import deepest, per_sample_mean, same_size, source_of
 from kd_experiments.networks import Output
 from kd_experiments.schema import Interval
@@ -54,7 +54,7 @@ class Guess(nn.Module):
 class VID(Distiller):
     """The student's stages tell as much as they can of the teacher's: a variational bound on mutual information."""
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "features"
 
     def __init__(self, variance: Annotated[float, Interval(over=1e-3)]) -> None:
         super().__init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -28,14 +30,36 @@ class Output(NamedTuple):
 class Network(nn.Module):
     """An image classifier: (B, channels, H, W) -> Output.
 
-    Its last child module is the classifier: a Linear, or a Sequential that ends in one.
+    Its last child module is the classifier: a Linear, or a Sequential that ends in one. A family defines `stages`, and
+    `embed` where it does more than pool; a network that defines `forward` alone does as well, but always computes
+    everything.
     """
 
     input_shape: tuple[int, int, int] = (3, 32, 32)
     """(channels, height, width) it was built for; any size is accepted all the same."""
 
     def forward(self, images: Tensor) -> Output:
+        before, features = zip(*self.stages(images), strict=True)
+        embedding = self.embed(before[-1], features[-1])
+        return Output(self.classifier(embedding), features, before, embedding)
+
+    def stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each stage's pre-activation and output, the stem's first, computed when it is asked for."""
         raise NotImplementedError
+
+    def embed(self, before: Tensor, maps: Tensor) -> Tensor:
+        """The pooled vector (B, D), from the last stage's pre-activation and output."""
+        return pool(maps)
+
+    def up_to(self, images: Tensor, stage: int) -> Output:
+        """As `forward`, but nothing behind `stage` is computed: there all is empty, (B, 0, 0, 0) or (B, 0)."""
+        if type(self).stages is Network.stages:
+            return self(images)
+        known = list(islice(self.stages(images), stage + 1))
+        nothing = known[0][0].new_empty(len(images), 0)
+        missing = [nothing[:, :, None, None]] * (len(self.preactivation_norms()) - len(known))
+        before, features = zip(*known, strict=True)
+        return Output(nothing, (*features, *missing), (*before, *missing), nothing)
 
     if TYPE_CHECKING:
 
@@ -68,13 +92,16 @@ class Network(nn.Module):
         return [(maps.shape[1], maps.shape[2], maps.shape[3]) for maps in features]
 
 
-def run_stage(stage: nn.Sequential, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Run blocks that stop short of their last ReLU; return the stage's output before and after it."""
-    *inner, last = stage
-    for block in inner:
-        maps = F.relu(block(maps), inplace=True)
-    before = last(maps)
-    return before, F.relu(before)
+def run_stages(before: Tensor, *stages: nn.Sequential) -> Iterator[tuple[Tensor, Tensor]]:
+    """The stem, given its pre-activation, and stages of blocks that stop short of their last ReLU."""
+    maps = F.relu(before)
+    yield before, maps
+    for *inner, last in stages:
+        for block in inner:
+            maps = F.relu(block(maps), inplace=True)
+        before = last(maps)
+        maps = F.relu(before)
+        yield before, maps
 
 
 def last_norm(block: nn.Module) -> nn.BatchNorm2d:

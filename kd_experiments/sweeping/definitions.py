@@ -69,8 +69,9 @@ def names() -> list[str]:
 def read(name: str, results: Path | None = None) -> Sweep:
     """The sweep of this name; `UserError` for an unknown one.
 
-    Composing takes a tenth of a second for every combination of choices. With `results`, what came out is kept below
-    that folder, for as long as neither the configuration files, nor the sweep's, nor the package change.
+    Composing takes the better part of a tenth of a second for every combination of choices. With `results`, what came
+    out is kept below that folder, for as long as neither the configuration files, nor the sweep's, nor the package
+    change.
     """
     if name not in names():
         raise no_such_choice("+sweeps", name, names())
@@ -127,8 +128,9 @@ def _compose_all(name: str) -> Sweep:
     from hydra import compose
 
     from kd_experiments.cli.composing import composer
+    from kd_experiments.private import files_read_once
 
-    with composer():
+    with composer(), files_read_once():
         whole = compose("config", [f"+sweeps={name}"], return_hydra_config=True)
         jobs = expand([f"{key}={value}" for key, value in (whole.hydra.sweeper.params or {}).items()])
         signatures = _signatures(name, jobs)
@@ -140,12 +142,9 @@ def _compose_all(name: str) -> Sweep:
 
 def expand(overrides: Sequence[str]) -> list[list[str]]:
     """The overrides of every job, as Hydra's own sweeper makes them: the product of all values."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from kd_experiments import private  # Hydra takes a while to import
 
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    return jobs
+    return private.product(overrides)
 
 
 def _signatures(name: str, jobs: Sequence[Sequence[str]]) -> list[str]:
@@ -155,26 +154,18 @@ def _signatures(name: str, jobs: Sequence[Sequence[str]]) -> list[str]:
     the others, which are plain values, can be written into the composed configuration one job after another.
     """
     from hydra import compose
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.core.override_parser.types import Override
     from omegaconf import OmegaConf
 
+    from kd_experiments import private
     from kd_experiments.config import check
     from kd_experiments.identity import signature
 
-    loader = GlobalHydra.instance().config_loader()
-    parser = OverridesParser.create()
+    is_choice = cache(lambda group: bool(private.group_choices(group)))
+    known = dict(zip(texts := sorted({text for job in jobs for text in job}), private.parsed(texts), strict=True))
 
-    @cache
-    def is_choice(group: str) -> bool:
-        return bool(loader.get_group_options(group, results_filter=None))
-
-    def divide(job: Sequence[str]) -> tuple[tuple[str, ...], list[Override]]:
-        parsed = parser.parse_overrides(list(job))
-        choices = [text for text, one in zip(job, parsed, strict=True) if is_choice(one.key_or_group)]
-        return tuple(choices), [one for one in parsed if not is_choice(one.key_or_group)]
+    def divide(job: Sequence[str]) -> tuple[tuple[str, ...], list[Any]]:
+        choices = tuple(text for text in job if is_choice(known[text].key_or_group))
+        return choices, [known[text] for text in job if text not in choices]
 
     divided = [divide(job) for job in jobs]
     signatures = [""] * len(jobs)
@@ -182,7 +173,7 @@ def _signatures(name: str, jobs: Sequence[Sequence[str]]) -> list[str]:
     for choices, places in itertools.groupby(in_order, key=lambda place: divided[place][0]):
         config = compose("config", [*choices, f"+sweeps={name}"])
         for place in places:
-            ConfigLoaderImpl._apply_overrides_to_config(divided[place][1], config)
+            private.write_values(divided[place][1], config)
             given: Any = OmegaConf.to_container(config, resolve=True)
             signatures[place] = signature(check(given))
     return signatures

@@ -39,7 +39,7 @@ def run_status(folder: Path) -> RunStatus | None:
         record = read_record(folder / "record.json")
     except UserError as error:
         return RunStatus(folder, "unreadable", reason=str(error))
-    return None if record is None else _as_status(folder, record)
+    return None if record is None else status_of(folder, record)
 
 
 def every_run_status(results: Path) -> list[RunStatus]:
@@ -65,7 +65,8 @@ def is_running(folder: Path) -> bool:
         return True
 
 
-def _as_status(folder: Path, record: Record) -> RunStatus:
+def status_of(folder: Path, record: Record) -> RunStatus:
+    """How far the run of a record is."""
     status: str = record.status
     if status == "running" and not is_running(folder):
         status = "stopped"

@@ -102,7 +102,7 @@ class Machine:
     """What a result was computed with, as far as it may change bits."""
 
     cpu: str
-    capability: str  # of the CPU's kernels, as torch names it
+    capability: str  # of the CPU's kernels, see `devices.capability`
     device: str
     device_name: str
     threads: int

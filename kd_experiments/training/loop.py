@@ -30,8 +30,8 @@ History = list[dict[str, float]]
 class Source(Protocol):
     """A frozen source of supervision."""
 
-    def begin_epoch(self, views: Tensor) -> None:
-        """Get ready for an epoch that shows sample i in view `views[i]`, (N,). Not asked where views have no number."""
+    def begin_epoch(self, views: Tensor | None, initialising: bool) -> None:
+        """Get ready for an epoch that shows sample i in view `views[i]`, (N,); None where views have no number."""
 
     def forward(self, batch: Batch) -> Output:
         """The source's output on this process's images of a batch."""
@@ -170,10 +170,10 @@ class Training:
         """One epoch; the host waits for the device once, at its end."""
         started = time.perf_counter()
         torch.manual_seed(derive(self.seed, "epoch", epoch))  # dropout and the like
-        if self.source is not None and (views := self.data.epoch_views(self.seed, epoch)) is not None:
-            self.source.begin_epoch(views)
         for learner in self.learners:
             learner.begin_epoch(epoch)
+        if self.source is not None:
+            self.source.begin_epoch(self.data.epoch_views(self.seed, epoch), self.learners[0].initialising)
         size = self.recipe.batch_size
         order = self.order(epoch)[: size * self.recipe.steps_of(epoch, self._steps)]
         totals: Tensor | None = None
@@ -194,7 +194,7 @@ class Training:
     def order(self, epoch: int) -> Tensor:
         """The order of the samples in one epoch, (N,) int64: a matter of seed and epoch alone."""
         generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
-        return torch.randperm(len(self.data.train), generator=generator).to(self.data.device)
+        return self.data.order(generator).to(self.data.device)
 
     @cached_property
     def _taught(self) -> Tensor:
@@ -279,14 +279,17 @@ class Training:
         return losses, values
 
     def _of_all(self, output: Output, batch: Batch) -> Output:
-        """The output on the whole batch, in float32; of several processes' features only where one is needed."""
+        """The output on the whole batch, in float32; of several processes' only what is needed."""
         output = _in_float32(output)
         if parallel.processes() == 1:
             return output
         count = len(batch.index)
         logits = parallel.gathered(output.logits, count)
-        if not any(learner.objective.distiller.needs_features for learner in self.learners):
+        needs = {learner.objective.distiller.needs for learner in self.learners}
+        if needs == {"logits"}:
             return Output(logits, (), (), logits)
+        if "features" not in needs:
+            return Output(logits, (), (), parallel.gathered(output.embedding, count))
         return Output(
             logits,
             tuple(parallel.gathered(maps, count) for maps in output.features),

@@ -116,7 +116,7 @@ class Objective(nn.Module):
             targets=targets,
             labels=batch.labels,
             index=batch.index,
-            weights=everyone if self.distiller.needs_features and self.kd_weight > 0 else weights,
+            weights=everyone if self.distiller.needs != "logits" and self.kd_weight > 0 else weights,
             temperature=temperature,
             progress=progress,
             second=None if second is None else SecondView(*self._compare(*second, batch.labels)),

@@ -88,7 +88,7 @@ def test_one_step_reaches_student_and_connectors_but_not_the_teacher(name: str) 
     assert max(gradient.abs().max() for gradient in reached) > 0
     for key, parameter in distiller.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), key
-    if DISTILLERS[name].needs_features:  # logits are detached by the objective, features here
+    if DISTILLERS[name].needs != "logits":  # logits are detached by the objective, features here
         assert all(parameter.grad is None for parameter in source.parameters())
 
 
@@ -192,7 +192,7 @@ def test_a_temperature_for_each_sample(name: str) -> None:
             torch.testing.assert_close(losses[row], alone)
 
 
-@pytest.mark.parametrize("name", [name for name in DISTILLING if not DISTILLERS[name].needs_features])
+@pytest.mark.parametrize("name", [name for name in DISTILLING if DISTILLERS[name].needs == "logits"])
 def test_a_revision_is_heard(name: str) -> None:
     """The loss depends on the logits after revision, never on what the source said before."""
     student, source = networks()
@@ -206,7 +206,7 @@ def test_a_revision_is_heard(name: str) -> None:
         assert DISTILLERS[name].needs_source == (distiller(given) != before)
 
 
-@pytest.mark.parametrize("name", [name for name in DISTILLING if DISTILLERS[name].needs_features])
+@pytest.mark.parametrize("name", [name for name in DISTILLING if DISTILLERS[name].needs != "logits"])
 @pytest.mark.parametrize(
     ("pupil", "master"),
     [("resnet8", "vgg8"), ("vgg8", "resnet8"), ("ShuffleV1", "wrn_16_1"), ("MobileNetV2", "resnet8x4")],

@@ -69,8 +69,7 @@ def one_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing_module, "outline", lambda name: (SWEEP.title, len(SWEEP.jobs)))
     monkeypatch.setattr(listing_module, "read", lambda name, results: SWEEP)
     # These records are too poor to tell which sweep they may belong to.
-    begun = {True: {SWEEP.name}, False: set[str]()}
-    monkeypatch.setattr(listing_module, "_begun", lambda results: begun[(results / "runs").exists()])
+    monkeypatch.setattr(listing_module, "begun", lambda names, configs: list(names))
     monkeypatch.setattr(status, "read", lambda name, results: SWEEP)
 
 

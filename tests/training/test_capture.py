@@ -112,7 +112,8 @@ def test_answers_from_a_table_are_read_where_the_next_epoch_puts_them() -> None:
         views = each.data.views
         assert views is not None
         kind = TableKind("teacher", SAMPLES, views.count, "views", CLASSES, "float32")
-        each.source = TabulatedTeacher(lambda: teacher_of(PAIRS[0][0]), MemoryTable(kind, each.data.device), each.data)
+        table = MemoryTable(kind, each.data.device)
+        each.source = TabulatedTeacher(lambda: teacher_of(PAIRS[0][0]), [table], each.data)
         run(each)
     assert_same(*both)
 

@@ -124,7 +124,7 @@ def test_a_weighting_is_of_the_kd_term_where_one_joins_a_feature_method() -> Non
     """BTKD's plug-in form: the feature term keeps every selected sample, the KD term is replaced by the bracket."""
 
     class EveryRow(Distiller):
-        needs_features = True
+        needs = "features"
 
         def forward(self, batch: DistillationBatch) -> dict[str, torch.Tensor]:
             return {"rows": batch.weights.total}
