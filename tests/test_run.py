@@ -19,11 +19,11 @@ import torch
 from kd_experiments.config import check
 from kd_experiments.run import run
 from kd_experiments.tracking.display import Display
-from tests.conftest import TINY, Cli, composed, records
+from tests.conftest import PATIENCE, TINY, Cli, composed, records, shared_teachers
 
 
 def do(results: Path, *overrides: str) -> dict[str, Any]:
-    return run(check(composed(*TINY, f"paths.results={results}", *overrides)))
+    return run(check(composed(*TINY, f"paths.results={results}", shared_teachers(), *overrides)))
 
 
 def history(results: Path, record: dict[str, Any]) -> list[dict[str, str]]:
@@ -64,13 +64,13 @@ def test_record_holds_what_tables_need(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_is_not_repeated_unless_asked(cli: Cli, tmp_path: Path) -> None:
-    assert cli("method=kd").code == 0
+    assert cli("method=kd", shared_teachers()).code == 0
     (path,) = (tmp_path / "runs").glob("*/record.json")
     before = path.stat().st_mtime_ns
-    again = cli("method=kd")
+    again = cli("method=kd", shared_teachers())
     assert again.code == 0 and "already done" in again.out and "test " in again.out
     assert path.stat().st_mtime_ns == before
-    assert cli("method=kd", "rerun=true").code == 0
+    assert cli("method=kd", "rerun=true", shared_teachers()).code == 0
     assert path.stat().st_mtime_ns > before
     assert len(records(tmp_path)) == 1
 
@@ -113,13 +113,14 @@ def _history(results: Path) -> Iterator[int]:
         yield len(path.read_text().splitlines()) - 1
 
 
+@pytest.mark.slow
 def test_kill_at_any_moment_and_resume(tmp_path: Path) -> None:
     """A real process is killed with SIGKILL twice; the third call ends as if nothing had happened."""
     overrides = ("method=lrds", "recipe.epochs=12", "teacher.recipe.epochs=4")
     command = [sys.executable, "-m", "kd_experiments", *TINY, *overrides, f"paths.results={tmp_path / 'killed'}"]
     for epochs in (2, 6):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.time() + 120
+        deadline = time.time() + PATIENCE
         while max(_history(tmp_path / "killed"), default=0) < epochs and process.poll() is None:
             assert time.time() < deadline
             time.sleep(0.005)

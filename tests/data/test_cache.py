@@ -20,6 +20,7 @@ from kd_experiments.data.cache import FOLDER, Facts, Stored, Writer, obtain
 from kd_experiments.data.cifar import stored_cifar10
 from kd_experiments.data.cinic10 import stored_cinic10
 from kd_experiments.errors import UserError
+from tests.conftest import PATIENCE
 from tests.data.make_datasets import config, picture, write_cifar, write_cinic10
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 3, 4, 4), dtype=np.uint8)
@@ -268,6 +269,7 @@ assert (obtain(root, "made", "f", build, root / "kept").images == 7).all()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_build_it_once(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(cache.__file__).parents[2])}
     processes = [
@@ -282,7 +284,7 @@ def test_two_processes_build_it_once(tmp_path: Path) -> None:
     while len(list(tmp_path.glob("ready-*"))) < 2 and all(process.poll() is None for process in processes):
         time.sleep(0.05)
     (tmp_path / "go").touch()
-    said = [process.communicate(timeout=60)[1] for process in processes]
+    said = [process.communicate(timeout=PATIENCE)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert sum("waiting for another process" in text for text in said) == 1
     assert len(list(tmp_path.glob("built-*"))) == 1
