@@ -84,8 +84,15 @@ def test_repeating_gives_the_same_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "overrides",
-    [("method=none",), ("method=lrds",), ("method=la_dtd",), ("method=cmd_p",), ("method=btkd",)],
-    ids=lambda value: value[0],
+    [
+        ("method=none",),
+        ("method=lrds",),
+        ("method=la_dtd",),
+        ("method=cmd_p",),
+        ("method=btkd",),
+        ("method=kd", "recipe.optimizer=adamw", "recipe.lr=0.002", "recipe.clip_norm=0.5", "recipe.ema_decay=0.9"),
+    ],
+    ids=lambda value: " ".join(value[:2]),
 )
 def test_resume_is_bit_identical(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...]) -> None:
     whole = do(tmp_path / "whole", "recipe.epochs=4", *overrides)
@@ -167,6 +174,18 @@ def test_mutual_learning_reports_both_and_their_mean(tmp_path: Path) -> None:
     rows = history(tmp_path, record)
     assert {"confidence_threshold", "peer_confidence_threshold", "taught_share", "taught_true_share"} <= rows[0].keys()
     assert float(rows[0]["confidence_threshold"]) < float(rows[1]["confidence_threshold"])
+
+
+def test_clipping_averaging_and_another_optimizer_each_change_the_result(tmp_path: Path) -> None:
+    changes = ((), ("recipe.clip_norm=0.1",), ("recipe.ema_decay=0.9",), ("recipe.optimizer=adam", "recipe.lr=0.002"))
+    made = [do(tmp_path, "method=none", "recipe.epochs=4", *change) for change in changes]
+    assert (
+        len({record["signature"] for record in made})
+        == len({record["metrics"]["test_nll_last"] for record in made})
+        == 4
+    )
+    off = do(tmp_path / "off", "method=none", "recipe.epochs=4", "recipe.clip_norm=1e9")
+    assert off["metrics"] == made[0]["metrics"], "a norm that is never reached clips nothing"
 
 
 def test_label_noise_is_kept_and_measured(tmp_path: Path) -> None:
