@@ -8,13 +8,14 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from kd_experiments.cli.paths import readable
 from kd_experiments.errors import UserError
 from kd_experiments.places import home
 
 
 def main() -> int:
     """Run the command in `sys.argv`; the exit code is 0, 2 for a mistake of the user, or 1."""
-    arguments = sys.argv[1:]
+    arguments = readable(sys.argv[1:])
     # Flags may stand anywhere: Hydra's parser wants all overrides in one row.
     sys.argv[1:] = sorted(arguments, key=lambda argument: "=" in argument or argument.startswith(("+", "~")))
     if {"-h", "--help"} & set(arguments):

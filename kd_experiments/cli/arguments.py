@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 from kd_experiments.errors import UserError, did_you_mean
@@ -24,5 +25,5 @@ def parse(arguments: Sequence[str], defaults: Mapping[str, str]) -> dict[str, st
             raise UserError(f"{argument}: expected key=value; the keys are {', '.join(defaults)}")
         if key not in defaults:
             raise UserError(f"{key}: no such key{did_you_mean(key, defaults)} (keys: {', '.join(defaults)})")
-        values[key] = value
+        values[key] = os.path.expanduser(value) if key.startswith("paths.") else value
     return values

@@ -37,7 +37,7 @@ _STORED: dict[str, Callable[..., Stored]] = {
 }
 _STREAMED = {"imagenet": read_imagenet, "image_folder_streamed": read_image_folder_streamed}
 _READ_AS_THEY_ARE = ("digits", "fashion_mnist", *_STREAMED)
-_SETTINGS = ("root", "download", "image_size", "skip_corrupt")
+_SETTINGS = ("root", "download", "image_size", "test_fraction", "skip_corrupt")
 
 
 def names() -> list[str]:

@@ -43,7 +43,6 @@ class Recipe:
     evaluate_every: Count  # epochs between evaluations; the last epoch is always evaluated
     iterations: Count | None = None  # null: the training and its milestones are counted in epochs
     optimizer: str = "sgd"  # or another of torch.optim by name: adam, adamw, rmsprop, ...
-    betas: tuple[Fraction, ...] = (0.9, 0.999)  # of optimisers that have them, such as adam
     clip_norm: Positive | None = (
         None  # gradients are scaled down to this norm, taken over all of a learner's parameters
     )
@@ -94,13 +93,12 @@ class Recipe:
         kind = _optimizer_class(self.optimizer)
         device = parameters[0].device.type
         wishes = {
-            "momentum": self.momentum,
-            "nesterov": self.nesterov and self.momentum > 0,
-            "betas": self.betas,
             "weight_decay": self.weight_decay,
             "fused": True if device in ("cpu", "cuda") else None,
             "capturable": device == "cuda",
         }
+        if kind is torch.optim.SGD:  # the others keep torch's own averages
+            wishes |= {"momentum": self.momentum, "nesterov": self.nesterov and self.momentum > 0}
         known = inspect.signature(kind).parameters
         try:
             optimizer = kind(parameters, lr=self.lr, **{key: wishes[key] for key in wishes if key in known})

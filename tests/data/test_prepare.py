@@ -19,6 +19,12 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path / "empty")
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default results folder is one of the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "write"),
     [
@@ -35,7 +41,7 @@ def test_it_builds_the_cache_and_says_where(
     assert main(["prepare", name, f"root={root}"]) == 0
     said = capsys.readouterr().out
     assert said.startswith(f"{name}: ") and f"data:  {root}\n" in said and ", built in " in said
-    assert f"cache: {root}/.kd_experiments-cache/{name}" in said
+    assert "/data/decoded/" in said and f"/{name}" in said
     assert f"dataset={name} dataset.root={root}" in said
     assert main(["prepare", name, f"dataset.root={root}"]) == 0
     assert "was there, verified" in capsys.readouterr().out
