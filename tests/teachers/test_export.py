@@ -81,8 +81,8 @@ def test_relative_paths_are_those_of_the_current_folder(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "no command: give the command export or fill"),
-        (["exprot", "x"], "exprot: give the command export or fill; did you mean export?"),
+        ([], "no command: give the command export, fill or download"),
+        (["exprot", "x"], "exprot: give the command export, fill or download; did you mean export?"),
         (["export", "out=x.pth"], "give one signature or folder, not 0"),
         (["export", "a", "b", "out=x.pth"], "give one signature or folder, not 2"),
         (["export", "a"], "give out=FILE"),
