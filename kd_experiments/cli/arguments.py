@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+from kd_experiments import own_code
 from kd_experiments.errors import UserError, did_you_mean
 
 
@@ -19,7 +20,7 @@ def asks_for_help(arguments: Sequence[str], text: str) -> bool:
 def parse(arguments: Sequence[str], defaults: Mapping[str, str]) -> dict[str, str]:
     """Defaults overridden by `key=value` arguments; `UserError` for anything else."""
     values = dict(defaults)
-    for argument in arguments:
+    for argument in own_code.taken_from(arguments):
         key, equals, value = argument.partition("=")
         if not equals:
             raise UserError(f"{argument}: expected key=value; the keys are {', '.join(defaults)}")

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 KEYS = ("paths.results", "paths.teachers", "dataset.root", "teacher.checkpoint")
 
+NETWORKS = ("teacher", "student", "peer")
+
 _PLAIN = re.compile(r"[A-Za-z0-9_./+%@-]*")  # what Hydra takes for one word
 _QUOTED = re.compile(r"""(['"]).*\1|\$\{.*\}""", re.DOTALL)  # by the user, or an interpolation
 
@@ -23,6 +25,8 @@ def readable(arguments: Sequence[str]) -> list[str]:
 
 def _readable(argument: str, several: bool) -> str:
     key, equals, value = argument.partition("=")
+    if key in NETWORKS and re.fullmatch(r"[\w:.,-]*[.:][\w:.,-]*", value):  # no choice of the group, but a factory
+        return f"{key}.network={value}"
     if not equals or key.lstrip("+") not in KEYS or _QUOTED.fullmatch(value):
         return argument
     path = os.path.expanduser(value)
