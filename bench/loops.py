@@ -107,7 +107,7 @@ class BareLoop:
         shape = (recipe.batch_size, data.channels, data.size, data.size)
         self._images = torch.randn(shape, device=data.device).to(memory_format=torch.channels_last)
         self._labels = torch.randint(0, data.classes, (recipe.batch_size,), device=data.device)
-        self._optimizer = recipe.optimizer(network.parameters())
+        self._optimizer = recipe.make_optimizer(network.parameters())
 
     def epoch(self) -> None:
         for size in self._sizes:

@@ -8,13 +8,20 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from kd_experiments import own_code
+from kd_experiments.cli.paths import readable
 from kd_experiments.errors import UserError
 from kd_experiments.places import home
 
 
 def main() -> int:
     """Run the command in `sys.argv`; the exit code is 0, 2 for a mistake of the user, or 1."""
-    arguments = sys.argv[1:]
+    try:
+        arguments = readable(sys.argv[1:])
+        own_code.taken_from(arguments)  # and left among them, so that the record says it
+        own_code.load()
+    except UserError as error:
+        return _say(str(error), 2)
     # Flags may stand anywhere: Hydra's parser wants all overrides in one row.
     sys.argv[1:] = sorted(arguments, key=lambda argument: "=" in argument or argument.startswith(("+", "~")))
     if {"-h", "--help"} & set(arguments):
@@ -22,7 +29,6 @@ def main() -> int:
 
         print(help_text())
         return 0
-    os.environ["KD_EXPERIMENTS_HOME"] = str(home())
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them
     from kd_experiments.sweeping.callback import SweepReport
 
@@ -67,9 +73,9 @@ def _say(sentence: str, code: int) -> int:
 def _hydra_main() -> None:
     import hydra
 
-    from kd_experiments.cli.resolvers import register_networks
+    from kd_experiments.cli.composing import prepare
 
-    register_networks()
+    prepare()
     hydra.main(version_base="1.3", config_path=str(home() / "conf"), config_name="config")(job)()
 
 
@@ -81,10 +87,12 @@ def job(composed: Any) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from kd_experiments.cli.resolvers import register_networks
+    from kd_experiments.cli.composing import prepare
 
-    register_networks()  # a launcher may have started this job in a process of its own
     hydra = HydraConfig.get()
+    # A launcher may have started this job in a process of its own, on another machine even.
+    own_code.use(own_code.listed(composed.imports), Path(hydra.runtime.cwd))
+    prepare()
     typed, sweep = list(hydra.overrides.task), hydra.runtime.choices.get("sweeps")
     if hydra.mode == RunMode.MULTIRUN:
         from kd_experiments.sweeping.job import do

@@ -177,7 +177,8 @@ def what_counts(values: Mapping[str, Any], present: frozenset[str] | None = None
 
 def typed_values(given: Mapping[str, Any]) -> Values:
     """A composed, resolved configuration with every value checked and converted; `UserError` for one that is wrong."""
-    given = {key: value for key, value in given.items() if key != "table"}  # how a sweep's table is laid out
+    # How a sweep's table is laid out is nothing of a run, and own code counts by what it defines.
+    given = {key: value for key, value in given.items() if key not in ("table", "imports")}
     known = [*parameters(Parts), "method"]
     for key in given:
         if key not in known:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kd_experiments import own_code
+
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -21,4 +23,25 @@ def published_numbers() -> Path:
 
 def config_folders() -> list[Path]:
     """Folders that hold config groups, those that win first; the last one is the suite's own."""
-    return [home() / "conf"]
+    return [*own_code.folders("conf"), home() / "conf"]
+
+
+def sweep_folders() -> list[Path]:
+    """Folders that hold sweeps, the suite's own last."""
+    return [*own_code.folders("sweeps"), home() / "sweeps"]
+
+
+def files_of(group: str) -> dict[str, Path]:
+    """The choices of a config group that are files, by name, sorted; of two of one name the user's."""
+    found = {path.stem: path for folder in reversed(config_folders()) for path in (folder / group).glob("*.yaml")}
+    return dict(sorted(found.items()))
+
+
+def files_below(folders: list[Path]) -> dict[str, Path]:
+    """All YAML files below some folders, by their path without ending, sorted; the first folder wins."""
+    found = {
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for folder in reversed(folders)
+        for path in folder.rglob("*.yaml")
+    }
+    return dict(sorted(found.items()))

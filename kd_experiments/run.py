@@ -119,7 +119,7 @@ class Story:
             self._write_teacher(teacher, selected)
         training = self._train(data, teacher, selected)
         learner = training.learners[0]
-        network, name = learner.network, config.student.network
+        network, name = learner.result, config.student.network
         self.record = self.record.but(
             student=StudentFacts(name, sum(parameter.numel() for parameter in network.parameters())),
             metrics=figures_of_merit.final_figures(training.history, figures_of_merit.fit(learner, data)),

@@ -35,6 +35,9 @@ TINY = (
 )
 
 
+# Seconds a test waits for another process before it calls it hung: a busy machine is no mistake of ours.
+PATIENCE = 1800.0
+
 COMPOSED = "KD_EXPERIMENTS_TESTS_COMPOSED"  # the session's folder of composed configurations
 
 
@@ -95,6 +98,11 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
         return Answer(code, captured.out, captured.err)
 
     return call
+
+
+def shared_teachers() -> str:
+    """For tests that are about students: each teacher is trained once for all of them, in whatever process they run."""
+    return f"paths.teachers={os.environ[COMPOSED]}/teachers"
 
 
 def records(results: Path) -> list[dict[str, Any]]:

@@ -140,6 +140,7 @@ def test_printing_the_configuration_imports_no_torch() -> None:
 
 
 @pytest.mark.skipif(shutil.which("mount") is None or os.geteuid() != 0, reason="needs root to mount a small disk")
+@pytest.mark.slow
 def test_a_real_full_disk(tmp_path: Path) -> None:
     """The first epochs fit; then the disk is filled, and the last checkpoint survives."""
     disk = tmp_path / "disk"

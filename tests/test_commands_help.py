@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import importlib
 from pathlib import Path
 
 import pytest
@@ -20,16 +18,13 @@ COMMANDS = sorted(
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "kd_experiments.networks"])
-def test_help(command: str, tmp_path: Path) -> None:
-    answer = subprocess.run(
-        [sys.executable, "-m", command, "--help"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(PACKAGE.parent)},
-    )
-    assert answer.returncode == 0 and answer.stderr == ""
-    assert f"python -m {command}" in answer.stdout and "paths.results=" in answer.stdout
+def test_help(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert importlib.import_module(f"{command}.__main__").main(["--help"]) == 0
+    answer = capsys.readouterr()
+    assert answer.err == "" and f"python -m {command}" in answer.out and "paths.results=" in answer.out
     assert not list(tmp_path.iterdir()), "asking changes nothing"
 
 

@@ -24,7 +24,7 @@ from kd_experiments.supervision.selection import SELECTIONS, SelectionInputs, Sn
 from kd_experiments.supervision.temperature import TEMPERATURES
 from kd_experiments.supervision.weighting import WEIGHTINGS
 from kd_experiments.training.objective import Batch
-from tests.conftest import TINY, Cli, composed, records
+from tests.conftest import TINY, Cli, composed, records, shared_teachers
 
 GROUPS = ("revision", "selection", "weighting", "temperature")
 BASE = composed(*TINY)
@@ -113,7 +113,9 @@ def test_every_combination_trains_without_nan(distiller: str, revision: str, sel
 def test_every_method_runs(cli: Cli, tmp_path: Path, name: str) -> None:
     method = composed(f"method={name}")["method"]
     small = {"initialisation_epochs": 1, "negatives": 64}  # sized for 200 images and two epochs
-    answer = cli(f"method={name}", *(f"method.{key}={value}" for key, value in small.items() if key in method))
+    answer = cli(
+        f"method={name}", shared_teachers(), *(f"method.{key}={value}" for key, value in small.items() if key in method)
+    )
     assert answer.code == 0, answer.err
     (record,) = records(tmp_path)
     assert record["status"] == "complete" and record["metrics"]["test_top1_last"] > 0
@@ -151,7 +153,7 @@ def test_feature_methods_refuse_what_they_would_ignore() -> None:
 @pytest.mark.parametrize("name", ["at", "rkd", "vid"])
 def test_a_kd_term_joins_a_feature_method(cli: Cli, tmp_path: Path, name: str) -> None:
     parts = ("method.kd_weight=0.9", "revision=label_revision", "selection=influence", "temperature=dtd_flsw")
-    answer = cli(f"method={name}", *parts)
+    answer = cli(f"method={name}", *parts, shared_teachers())
     assert answer.code == 0, answer.err
     (path,) = (tmp_path / "runs").glob("*/history.csv")
     assert "loss_added_kd" in path.read_text().splitlines()[0]

@@ -19,7 +19,7 @@ from kd_experiments.networks import Output
 from kd_experiments.students import make_objective
 from kd_experiments.supervision.progress import Progress
 from kd_experiments.training.objective import Batch
-from tests.conftest import Cli, composed, records
+from tests.conftest import Cli, composed, records, shared_teachers
 
 PLUG_INS = [name for name in choices()["plug_in"] if name != "none"]
 HOSTS = ["kd", "dkd", "dist", "at_kd", "crd_kd", "reviewkd_kd", "mlld", "rld", "rc", "standardised_dkd"]
@@ -76,7 +76,7 @@ def test_what_makes_no_sense_is_refused(method: str, plug_in: str, message: str)
 
 
 def test_it_runs_on_a_feature_method(cli: Cli, tmp_path: Path) -> None:
-    assert cli("method=at_kd", "plug_in=btkd").code == 0
+    assert cli("method=at_kd", "plug_in=btkd", shared_teachers()).code == 0
     (record,) = records(tmp_path)
     assert record["config"]["plug_in"] == "btkd" and record["revision"]["revised"] > 0
 

@@ -22,13 +22,13 @@ from kd_experiments.identity import signature
 from kd_experiments.run import run
 from kd_experiments.tracking.display import Display
 from kd_experiments.training import devices
-from tests.conftest import TINY, Cli, composed, records
+from tests.conftest import PATIENCE, TINY, Cli, composed, records, shared_teachers
 
 
 def do(results: Path, *overrides: str) -> dict[str, Any]:
     """The record of a run, as it stands in its file."""
     content: dict[str, Any] = json.loads(
-        json.dumps(asdict(run(check(composed(*TINY, f"paths.results={results}", *overrides)))))
+        json.dumps(asdict(run(check(composed(*TINY, f"paths.results={results}", shared_teachers(), *overrides)))))
     )
     return content
 
@@ -71,13 +71,13 @@ def test_record_holds_what_tables_need(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_is_not_repeated_unless_asked(cli: Cli, tmp_path: Path) -> None:
-    assert cli("method=kd").code == 0
+    assert cli("method=kd", shared_teachers()).code == 0
     (path,) = (tmp_path / "runs").glob("*/record.json")
     before = path.stat().st_mtime_ns
-    again = cli("method=kd")
+    again = cli("method=kd", shared_teachers())
     assert again.code == 0 and "already done" in again.out and "test " in again.out
     assert path.stat().st_mtime_ns == before
-    assert cli("method=kd", "rerun=true").code == 0
+    assert cli("method=kd", "rerun=true", shared_teachers()).code == 0
     assert path.stat().st_mtime_ns > before
     assert len(records(tmp_path)) == 1
 
@@ -91,8 +91,15 @@ def test_repeating_gives_the_same_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "overrides",
-    [("method=none",), ("method=lrds",), ("method=la_dtd",), ("method=cmd_p",), ("method=btkd",)],
-    ids=lambda value: value[0],
+    [
+        ("method=none",),
+        ("method=lrds",),
+        ("method=la_dtd",),
+        ("method=cmd_p",),
+        ("method=btkd",),
+        ("method=kd", "recipe.optimizer=adamw", "recipe.lr=0.002", "recipe.clip_norm=0.5", "recipe.ema_decay=0.9"),
+    ],
+    ids=lambda value: " ".join(value[:2]),
 )
 def test_resume_is_bit_identical(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...]) -> None:
     whole = do(tmp_path / "whole", "recipe.epochs=4", *overrides)
@@ -120,13 +127,14 @@ def _history(results: Path) -> Iterator[int]:
         yield len(path.read_text().splitlines()) - 1
 
 
+@pytest.mark.slow
 def test_kill_at_any_moment_and_resume(tmp_path: Path) -> None:
     """A real process is killed with SIGKILL twice; the third call ends as if nothing had happened."""
     overrides = ("method=lrds", "recipe.epochs=12", "teacher.recipe.epochs=4")
     command = [sys.executable, "-m", "kd_experiments", *TINY, *overrides, f"paths.results={tmp_path / 'killed'}"]
     for epochs in (2, 6):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.time() + 120
+        deadline = time.time() + PATIENCE
         while max(_history(tmp_path / "killed"), default=0) < epochs and process.poll() is None:
             assert time.time() < deadline
             time.sleep(0.005)
@@ -173,6 +181,18 @@ def test_mutual_learning_reports_both_and_their_mean(tmp_path: Path) -> None:
     rows = history(tmp_path, record)
     assert {"confidence_threshold", "peer_confidence_threshold", "taught_share", "taught_true_share"} <= rows[0].keys()
     assert float(rows[0]["confidence_threshold"]) < float(rows[1]["confidence_threshold"])
+
+
+def test_clipping_averaging_and_another_optimizer_each_change_the_result(tmp_path: Path) -> None:
+    changes = ((), ("recipe.clip_norm=0.1",), ("recipe.ema_decay=0.9",), ("recipe.optimizer=adam", "recipe.lr=0.002"))
+    made = [do(tmp_path, "method=none", "recipe.epochs=4", *change) for change in changes]
+    assert (
+        len({record["signature"] for record in made})
+        == len({record["metrics"]["test_nll_last"] for record in made})
+        == 4
+    )
+    off = do(tmp_path / "off", "method=none", "recipe.epochs=4", "recipe.clip_norm=1e9")
+    assert off["metrics"] == made[0]["metrics"], "a norm that is never reached clips nothing"
 
 
 def test_label_noise_is_kept_and_measured(tmp_path: Path) -> None:

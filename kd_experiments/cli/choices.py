@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from kd_experiments import own_code
 from kd_experiments.networks.registry import names as network_names
-from kd_experiments.places import home
+from kd_experiments.places import config_folders, files_below, files_of, sweep_folders
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,9 @@ class Method:
 
 def choices() -> dict[str, list[str]]:
     """Config groups and their choices, in the order a person meets them."""
-    conf = home() / "conf"
+    own_code.load()
     groups = {
-        group: sorted(path.stem for path in (conf / group).glob("*.yaml"))
+        group: list(files_of(group))
         for group in (
             "method",
             "plug_in",
@@ -40,15 +41,15 @@ def choices() -> dict[str, list[str]]:
     }
     groups |= {"teacher": network_names(), "student": network_names(), "peer": ["same", *network_names()]}
     for group in ("label_loss", "recipe", "tracking"):
-        groups[group] = sorted(path.stem for path in (conf / group).glob("*.yaml"))
-    for group, folder in (("experiment", conf / "experiment"), ("+sweeps", home() / "sweeps")):
-        groups[group] = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+        groups[group] = list(files_of(group))
+    groups["experiment"] = list(files_below([folder / "experiment" for folder in config_folders()]))
+    groups["+sweeps"] = list(files_below(sweep_folders()))
     return groups
 
 
 def methods() -> list[Method]:
     """Every method file, by year and name."""
-    found = [read_method(path) for path in (home() / "conf" / "method").glob("*.yaml")]
+    found = [read_method(path) for path in files_of("method").values()]
     return sorted(found, key=lambda method: (method.year, method.name))
 
 

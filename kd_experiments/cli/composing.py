@@ -7,7 +7,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from kd_experiments import own_code
 from kd_experiments.places import home
+
+
+def prepare() -> None:
+    """Tell Hydra everything there is to choose from: our folders, the user's, and the networks of both."""
+    from hydra.core.plugins import Plugins
+
+    from kd_experiments.cli.resolvers import register_networks
+    from kd_experiments.cli.search_path import OwnFolders
+
+    os.environ["KD_EXPERIMENTS_HOME"] = str(home())
+    own_code.load()
+    register_networks()
+    Plugins.instance().register(OwnFolders)
 
 
 @contextmanager
@@ -16,10 +30,7 @@ def composer() -> Iterator[None]:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from kd_experiments.cli.resolvers import register_networks
-
-    os.environ["KD_EXPERIMENTS_HOME"] = str(home())
-    register_networks()
+    prepare()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(home() / "conf"), version_base="1.3"):
         yield
@@ -30,6 +41,7 @@ def composed(overrides: Sequence[str]) -> dict[str, Any]:
     from hydra import compose
     from omegaconf import OmegaConf
 
+    own_code.taken_from(overrides)
     with composer():
         content = OmegaConf.to_container(compose("config", list(overrides)), resolve=True, throw_on_missing=True)
     assert isinstance(content, dict)

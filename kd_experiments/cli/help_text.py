@@ -18,6 +18,7 @@ _MORE = """\
   --cfg job          print the composed configuration and stop
   --multirun, -m     run every combination of values given with commas
   +sweeps=NAME       with --multirun: a table or figure of a paper
+  imports=[my_kd]    your own methods, networks, data sets and sweeps, from a folder or an installed package
   precision=bfloat16 networks compute in bfloat16 (always on CUDA; on a recent CPU up to twice as fast)
   rerun=true         repeat a run that is already complete
   paths.results=DIR  where everything is written (default: results)"""

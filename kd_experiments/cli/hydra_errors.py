@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from kd_experiments.cli import choices, launcher_errors
 from kd_experiments.cli.composing import composer
 from kd_experiments.errors import did_you_mean, no_such_choice
-from kd_experiments.places import home
+from kd_experiments.places import files_of
 
 
 def explain(error: BaseException, arguments: Sequence[str]) -> str | None:
@@ -85,10 +85,10 @@ def _unknown(key: str, arguments: Sequence[str]) -> str:
 def _keys_of_other_choices(group: str) -> dict[str, list[str]]:
     """Key -> the choices of a group that have it, from the group's files."""
     found: dict[str, list[str]] = {}
-    for path in sorted((home() / "conf" / group).glob("*.yaml")):
+    for name, path in files_of(group).items():
         content = OmegaConf.load(path)
         for key in OmegaConf.select(content, "method") if group == "method" else content:
-            found.setdefault(str(key), []).append(path.stem)
+            found.setdefault(str(key), []).append(name)
     return found
 
 

@@ -1,9 +1,8 @@
-"""A data set decoded once: one uint8 array of all images beside the source, mapped into memory by every later run.
+"""A data set decoded once: one uint8 array of all images, mapped into memory by every later run.
 
-`<source>/.kd_experiments-cache/<key>/` holds `images.npy` (N, C, H, W) uint8, `labels.npy` (N,) int64 (training images
+`<results>/data/decoded/<key>-<place>/` holds `images.npy` (N, C, H, W) uint8, `labels.npy` (N,) int64 (training images
 first) and `meta.json`: a fingerprint of the source files, the facts of the data set and checksums of the arrays. A
-cache is used only if all of it agrees; otherwise it is built again. Where the source cannot be written, the cache
-stands below the suite's own data folder.
+cache is used only if all of it agrees; otherwise it is built again. Nothing is ever written beside the source.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import mmap
 import os
 import shutil
 import sys
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +31,7 @@ from torch import Tensor
 from kd_experiments.data.stored import StoredDataset
 from kd_experiments.errors import UserError
 
-FOLDER = ".kd_experiments-cache"
+FOLDER = "decoded"
 VERSION = 1  # raise it when the layout, or how images become pixels, changes
 CHECKSUM_BYTES = 1 << 24  # one checksum for so many bytes, so that threads can share the work
 _ARRAYS = ("images.npy", "labels.npy")
@@ -143,17 +141,15 @@ def obtain(
     """The cache of the data at `origin` (a folder, or an archive), built with `build` if there is none that agrees.
 
     However many processes ask at once, one builds and the others wait. Raises what `build` raises, and `UserError`
-    when no place can be written or the disk is full.
+    when the place cannot be written or the disk is full.
     """
-    beside = origin if origin.is_dir() else origin.parent
-    # Beside the data the cache moves along with them; in the common folder the place they are at tells them apart.
     path_digest = hashlib.sha256(os.fsencode(origin.resolve())).hexdigest()[:8]
-    places = [beside / FOLDER / key, data_folder / FOLDER / f"{key}-{path_digest}"]
-    for place in places:
-        stored = _read(place, origin, source_fingerprint)
-        if stored is not None:
-            return stored
-    place = next((place for place in places if _can_write(place.parent)), places[-1])
+    place = data_folder / FOLDER / f"{key}-{path_digest}"  # two sources do not share a place
+    stored = _read(place, origin, source_fingerprint)
+    if stored is not None:
+        return stored
+    with _told_plainly(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
     with _told_plainly(place), _locked(place):
         stored = _read(place, origin, source_fingerprint)
         if stored is not None:  # another process built it while this one waited
@@ -256,16 +252,6 @@ def _locked(place: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _can_write(folder: Path) -> bool:
-    """Whether files can be made there; tried, because permission bits do not know of read-only file systems."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False
 
 
 def _remove(path: Path) -> None:

@@ -48,7 +48,13 @@ def store(tree: ImageTree, config: ImageTreeConfig, data_folder: Path) -> Stored
     """
     size, native = config.image_size, tree.native_size
     source_fingerprint = cache.fingerprint(
-        tree.folder, (*tree.lists, *tree.files), labels=tree.labels, classes=tree.class_names, size=size, native=native
+        tree.folder,
+        (*tree.lists, *tree.files),
+        labels=tree.labels,
+        train=tree.train,
+        classes=tree.class_names,
+        size=size,
+        native=native,
     )
     key = config.name if size is None else f"{config.name}-{size}"
     stored = cache.obtain(

@@ -21,7 +21,7 @@ from kd_experiments.data.settings import DATASETS, DatasetConfig, StreamedConfig
 from kd_experiments.data.stored import StoredDataset
 from kd_experiments.data.tiny_imagenet import stored_tiny_imagenet
 from kd_experiments.errors import UserError, did_you_mean, no_such_choice
-from kd_experiments.places import home
+from kd_experiments.places import files_of
 from kd_experiments.schema import build_choice
 
 USAGE = """\
@@ -40,7 +40,7 @@ _STORED: dict[str, Callable[..., Stored]] = {
 }
 _STREAMED = {"imagenet": read_imagenet, "image_folder_streamed": read_image_folder_streamed}
 _READ_AS_THEY_ARE = ("digits", "fashion_mnist", *_STREAMED)
-_SETTINGS = ("root", "download", "image_size", "skip_corrupt")
+_SETTINGS = ("root", "download", "image_size", "test_fraction", "skip_corrupt")
 
 
 def names() -> list[str]:
@@ -101,7 +101,7 @@ def _configure(name: str, settings: Sequence[str]) -> tuple[DatasetConfig, Path]
     """The data set's own defaults with the given settings, and the folder for downloads of a run."""
     from omegaconf import OmegaConf
 
-    defaults = OmegaConf.to_container(OmegaConf.load(home() / "conf" / "dataset" / f"{name}.yaml"))
+    defaults = OmegaConf.to_container(OmegaConf.load(files_of("dataset")[name]))
     assert isinstance(defaults, dict)
     given: dict[str, Any] = {str(key): value for key, value in defaults.items()}
     known = [key for key in _SETTINGS if key in given]

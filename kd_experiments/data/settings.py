@@ -53,12 +53,29 @@ FOLDERS = {
     "imagenet": ("imagenet", "ImageNet"),
 }
 
+TestFraction = Annotated[float, Interval(over=0, under=1)]  # of a folder that is not divided into train/ and val/
+
+
+@dataclass(frozen=True)
+class ImageFolderConfig(ImageTreeConfig):
+    """The user's own folder of images."""
+
+    test_fraction: TestFraction
+
+
+@dataclass(frozen=True)
+class StreamedFolderConfig(StreamedConfig):
+    """The user's own folder of images, decoded again in every epoch."""
+
+    test_fraction: TestFraction
+
 
 # A data set's own keys stand in its own class, so that a knob it does not have is refused by name.
 DATASETS: Registry[DatasetConfig] = Registry("dataset")
 for _name in ("digits", "fashion_mnist", "cifar10", "cifar100"):
     DATASETS.register(_name)(DatasetConfig)
-for _name in ("cinic10", "tiny_imagenet", "image_folder"):
+for _name in ("cinic10", "tiny_imagenet"):
     DATASETS.register(_name)(ImageTreeConfig)
-for _name in ("imagenet", "image_folder_streamed"):
-    DATASETS.register(_name)(StreamedConfig)
+DATASETS.register("image_folder")(ImageFolderConfig)
+DATASETS.register("imagenet")(StreamedConfig)
+DATASETS.register("image_folder_streamed")(StreamedFolderConfig)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from kd_experiments.networks.registry import CATALOGUE, Entry, find, names
+from kd_experiments.networks.registry import CATALOGUE, OWN, TIMM, Entry, find, names, register
 
 if TYPE_CHECKING:
     from kd_experiments.networks.base import Network, Output
 
-__all__ = ["CATALOGUE", "Entry", "Network", "Output", "build", "find", "names"]
+__all__ = ["CATALOGUE", "Entry", "Network", "Output", "build", "find", "names", "register"]
 
 
 def build(name: str, *, classes: int, channels: int = 3, size: int = 32) -> Network:
@@ -20,9 +20,14 @@ def build(name: str, *, classes: int, channels: int = 3, size: int = 32) -> Netw
     UserError for an unknown name.
     """
     entry = find(name)
-    network: Network = getattr(import_module(entry.module), entry.builder)(
-        classes=classes, channels=channels, **entry.arguments
-    )
+    network: Network
+    if entry.family in (OWN, TIMM):
+        from kd_experiments.networks.adapted import make
+
+        network = make(entry, classes=classes, channels=channels, size=size)
+    else:
+        maker = getattr(import_module(entry.module), entry.builder)
+        network = maker(classes=classes, channels=channels, **entry.arguments)
     network.input_shape = (channels, size, size)
     return network
 

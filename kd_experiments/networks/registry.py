@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from kd_experiments.errors import no_such_choice
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OWN, TIMM = "own", "timm"  # families of networks that are not the suite's: see `adapted`
 
 
 @dataclass(frozen=True)
@@ -93,14 +97,34 @@ def names() -> list[str]:
     return list(CATALOGUE)
 
 
+def register(name: str, about: str = "") -> Callable[[F], F]:
+    """Above a class or a function that makes an `nn.Module`: gives it a name, as which it can be chosen."""
+
+    def add(factory: F) -> F:
+        if name in CATALOGUE:
+            raise ValueError(f"network {name!r} is registered twice")
+        said = about or (factory.__doc__ or "the user's own").strip().splitlines()[0]
+        CATALOGUE[name] = Entry(name, OWN, factory.__module__, factory.__qualname__, said)
+        return factory
+
+    return add
+
+
 def find(name: str) -> Entry:
-    """The entry of that name; UserError, with the near miss and all choices, where there is none."""
-    if name not in CATALOGUE:
-        raise no_such_choice("network", name, CATALOGUE)
-    return CATALOGUE[name]
+    """The entry of that name: one of the catalogue, `timm:NAME`, or `MODULE.FUNCTION` of the user's own.
+
+    UserError, with the near miss and all choices, where there is none.
+    """
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    if name.startswith(f"{TIMM}:"):
+        return Entry(name, TIMM, "timm", name.removeprefix(f"{TIMM}:"), "of timm")
+    check_name("network", name)
+    module, _, builder = name.rpartition(".")
+    return Entry(name, OWN, module, builder, "the user's own")
 
 
 def check_name(key: str, name: str) -> None:
-    """UserError, with the near miss, where `name`, given at `key`, is no network."""
-    if name not in CATALOGUE:
+    """UserError, with the near miss, where `name`, given at `key`, can be no network."""
+    if name not in CATALOGUE and not name.startswith(f"{TIMM}:") and "." not in name:
         raise no_such_choice(key, name, CATALOGUE)

@@ -15,8 +15,9 @@ from typing import Any
 
 import yaml
 
+from kd_experiments import own_code
 from kd_experiments.errors import no_such_choice
-from kd_experiments.places import PACKAGE, home
+from kd_experiments.places import PACKAGE, config_folders, files_below, sweep_folders
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,11 @@ class Sweep:
 
 def names() -> list[str]:
     """Every sweep, as `+sweeps=NAME` takes it."""
-    folder = home() / "sweeps"
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    return list(_files())
+
+
+def _files() -> dict[str, Path]:
+    return files_below(sweep_folders())
 
 
 def read(name: str, results: Path | None = None) -> Sweep:
@@ -90,7 +94,7 @@ def read(name: str, results: Path | None = None) -> Sweep:
 
 def outline(name: str) -> tuple[str, int]:
     """Title and number of runs, from the file alone: composes nothing."""
-    path = home() / "sweeps" / f"{name}.yaml"
+    path = _files()[name]
     params = yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"]
     return _head(path)[0], len(expand([f"{key}={value}" for key, value in params.items()]))
 
@@ -109,18 +113,18 @@ def _read_kept(path: Path, made_from: str) -> Sweep | None:
 
 def _digest(name: str) -> str:
     """Names everything the signatures of a sweep depend on: its file, the configuration files and the package."""
-    return hashlib.sha256(_digest_of_all() + (home() / "sweeps" / f"{name}.yaml").read_bytes()).hexdigest()
+    return hashlib.sha256(_digest_of_all() + (_files()[name]).read_bytes()).hexdigest()
 
 
 @cache
 def _digest_of_all() -> bytes:
     content = hashlib.sha256()
     told_only = (PACKAGE / "reporting", PACKAGE / "tracking")  # what these say about runs defines none
-    for root in (home() / "conf", PACKAGE):
+    for root in (*config_folders(), PACKAGE, *own_code.packages()):
         for path in sorted({*root.rglob("*.yaml"), *root.rglob("*.py")}):
             if any(path.is_relative_to(folder) for folder in told_only):
                 continue
-            content.update(f"{path.relative_to(home())}\n".encode() + path.read_bytes())
+            content.update(f"{path}\n".encode() + path.read_bytes())
     return content.digest()
 
 
@@ -135,7 +139,7 @@ def _compose_all(name: str) -> Sweep:
         jobs = expand([f"{key}={value}" for key, value in (whole.hydra.sweeper.params or {}).items()])
         signatures = _signatures(name, jobs)
     overrides = [dict(text.split("=", 1) for text in job) for job in jobs]
-    title, paper = _head(home() / "sweeps" / f"{name}.yaml")
+    title, paper = _head(_files()[name])
     made = tuple(Job(values, signature) for values, signature in zip(overrides, signatures, strict=True))
     return Sweep(name, title, paper, _layout(name, whole.get("table"), overrides), made)
 

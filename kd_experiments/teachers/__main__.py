@@ -1,4 +1,4 @@
-"""`python -m kd_experiments.teachers export|fill ...`: a network as a public file; a view table filled in advance."""
+"""`python -m kd_experiments.teachers export|fill|download ...`: networks as files, view tables, published teachers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from kd_experiments.cli.arguments import parse
 from kd_experiments.cli.hydra_errors import explain
 from kd_experiments.errors import UserError, did_you_mean
-from kd_experiments.teachers import export, fill
+from kd_experiments.teachers import download, export, fill
 
-COMMANDS = ("export", "fill")
+USAGES = {"export": export.USAGE, "fill": fill.USAGE, "download": download.USAGE}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -19,8 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     command = next((argument for argument in arguments if "=" not in argument), "")
     given = [argument for argument in arguments if argument != command]
     if {"-h", "--help"} & set(arguments):
-        usages = {"export": export.USAGE, "fill": fill.USAGE}
-        print("\n".join([usages[command]] if command in usages else usages.values()))
+        print("\n\n".join([USAGES[command]] if command in USAGES else USAGES.values()))
         return 0
     try:
         run(command, given)
@@ -38,14 +37,22 @@ def main(arguments: Sequence[str]) -> int:
 
 def run(command: str, given: Sequence[str]) -> None:
     """Do what the arguments say."""
-    if command not in COMMANDS:
-        near = did_you_mean(command, COMMANDS)
-        raise UserError(f"{command or 'no command'}: give the command export or fill{near}")
+    if command not in USAGES:
+        near = did_you_mean(command, USAGES)
+        raise UserError(f"{command or 'no command'}: give the command export, fill or download{near}")
     if command == "fill":
         _fill(given)
         return
     named = [argument for argument in given if "=" not in argument]
-    values = parse([argument for argument in given if "=" in argument], {"out": "", "paths.results": "results"})
+    settings = [argument for argument in given if "=" in argument]
+    if command == "download":
+        if len(named) != 1:
+            raise UserError("download: give one set of teachers, such as cifar100 (--help shows how)")
+        values = parse(settings, {"url": "", "sha256": "", "paths.results": "results"})
+        for line in download.download(named[0], Path(values["paths.results"]), values["url"], values["sha256"]):
+            print(line, flush=True)
+        return
+    values = parse(settings, {"out": "", "paths.results": "results"})
     if len(named) != 1:
         raise UserError(f"export: give one signature or folder, not {len(named)} (--help shows how)")
     if not values["out"]:

@@ -83,7 +83,7 @@ def train(settings: TeacherConfig, data: Data, folder: Path, record_steps: bool,
     parts = settings.snapshots + 1
 
     def evaluate() -> Row:
-        predicted = outputs(network, data, data.val)
+        predicted = outputs(learner.result, data, data.val)
         return {f"val_{name}": value for name, value in metrics(predicted.logits, predicted.labels).items()}
 
     started = time.perf_counter()
@@ -100,7 +100,7 @@ def train(settings: TeacherConfig, data: Data, folder: Path, record_steps: bool,
     display.stop()
     seconds = sum(row["train_seconds"] for row in training.history)
     files.write_json(folder / "history.json", {"history": training.history, "seconds": seconds})
-    content = {"model": network.state_dict(), "epoch": recipe.epochs, "network": settings.network}
+    content = {"model": learner.result.state_dict(), "epoch": recipe.epochs, "network": settings.network}
     files.save(folder / "teacher.pt", content)
     if parallel.is_main():
         (folder / "checkpoint.pt").unlink(missing_ok=True)

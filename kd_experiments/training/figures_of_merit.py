@@ -23,12 +23,12 @@ def evaluate(learners: Sequence[Learner], data: Data, teacher: Mapping[str, Tens
     for place, learner in enumerate(learners):
         prefix = "" if place == 0 else f"{learner.name}_"
         for split in ("val", "test"):
-            predicted = outputs(learner.network, data, getattr(data, split))
+            predicted = outputs(learner.result, data, getattr(data, split))
             reference = None if teacher is None else teacher[split]
             for name, value in metrics(predicted.logits, predicted.labels, reference).items():
                 row[f"{prefix}{split}_{name}"] = value
         if data.train.true_labels is not data.train.labels:
-            predicted = outputs(learner.network, data, data.train)
+            predicted = outputs(learner.result, data, data.train)
             for name, value in noise_metrics(predicted.logits, data.train.labels, data.train.true_labels).items():
                 row[f"{prefix}{name}"] = value
     if len(learners) == 2:
@@ -39,7 +39,7 @@ def evaluate(learners: Sequence[Learner], data: Data, teacher: Mapping[str, Tens
 
 def fit(learner: Learner, data: Data) -> Row:
     """The student's figures on the training images."""
-    train = outputs(learner.network, data, data.train)
+    train = outputs(learner.result, data, data.train)
     return {f"train_{name}": value for name, value in metrics(train.logits, train.labels).items()}
 
 

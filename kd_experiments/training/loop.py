@@ -20,6 +20,7 @@ from kd_experiments.networks import Network, Output
 from kd_experiments.randomness import derive
 from kd_experiments.supervision.progress import Progress
 from kd_experiments.training import capture, parallel
+from kd_experiments.training.average import Average
 from kd_experiments.training.devices import autocast
 from kd_experiments.training.objective import Batch, Objective
 from kd_experiments.training.recipe import Recipe
@@ -49,13 +50,21 @@ class Learner:
     objective: Objective
     optimizer: torch.optim.Optimizer
     replica: torch.nn.parallel.DistributedDataParallel | None = None
+    clip_norm: float | None = None
+    average: Average | None = None
     initialising: bool = False  # is this epoch part of the distiller's initialisation?
 
     @staticmethod
     def make(name: str, network: Network, objective: Objective, recipe: Recipe) -> Learner:
         replica = parallel.replicated(network) if parallel.processes() > 1 else None
         parameters = [*network.parameters(), *objective.parameters()]
-        return Learner(name, network, objective, recipe.optimizer(parameters), replica)
+        average = Average(network, recipe.ema_decay) if recipe.ema_decay > 0 else None
+        return Learner(name, network, objective, recipe.make_optimizer(parameters), replica, recipe.clip_norm, average)
+
+    @property
+    def result(self) -> Network:
+        """The network to measure and to keep: the averaged one where weights are averaged."""
+        return self.network if self.average is None else self.average.network
 
     def forward(self, images: Tensor) -> Output:
         """One forward pass over this process's images."""
@@ -87,25 +96,33 @@ class Learner:
         """One step of the optimiser. `lr` may be a tensor, () float32, that a recorded step reads anew each time."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
+        if self.clip_norm is not None:
+            parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm)
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update()
 
     def tensors(self) -> list[Tensor]:
         """Everything that a step changes."""
         modules = [*self.network.state_dict().values(), *self.objective.state_dict().values()]
         slots = [slot for slots in self.optimizer.state.values() for slot in slots.values() if isinstance(slot, Tensor)]
-        return [*modules, *slots]
+        return [*modules, *slots, *([] if self.average is None else self.average.tensors())]
 
     def state(self) -> dict[str, Any]:
         return {
             "network": self.network.state_dict(),
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.restore(state["average"])
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -11,12 +12,17 @@ from typing import Annotated, Literal
 import torch
 from torch import nn
 
+from kd_experiments.errors import UserError, no_such_choice
 from kd_experiments.schema import Count, Fraction, Interval, NonNegative, Positive, When
+
+# One cycle: the share of the steps in which the learning rate rises, and its start and end as parts of the peak; the
+# values of torch.optim.lr_scheduler.OneCycleLR (Smith & Topin, 2018).
+RISE, START, END = 0.3, 1 / 25, 1 / 25e4
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """`recipe.*`; SGD, the optimiser of every protocol the suite reproduces.
+    """`recipe.*`; SGD is the optimiser of every protocol the suite reproduces.
 
     A training ends after `epochs` or, where `iterations` is given, after so many steps of the optimiser, whichever
     comes first; the last epoch is cut short then. `milestones` are counted in the same unit.
@@ -29,13 +35,21 @@ class Recipe:
     momentum: Annotated[float, Interval(at_least=0, under=1)]
     nesterov: bool
     weight_decay: NonNegative
-    schedule: Literal["constant", "cosine", "step"]
+    schedule: Literal["constant", "cosine", "step", "one_cycle"]
     # epochs (iterations) after which the learning rate is multiplied by gamma
     milestones: Annotated[tuple[Count, ...], When(schedule="step")]
     gamma: Annotated[Fraction, When(schedule="step")]
-    warmup_epochs: NonNegative  # the learning rate rises linearly over this many epochs
+    warmup_epochs: NonNegative  # the learning rate rises linearly over this many epochs; one_cycle has its own rise
     evaluate_every: Count  # epochs between evaluations; the last epoch is always evaluated
     iterations: Count | None = None  # null: the training and its milestones are counted in epochs
+    optimizer: str = "sgd"  # or another of torch.optim by name: adam, adamw, rmsprop, ...
+    clip_norm: Positive | None = (
+        None  # gradients are scaled down to this norm, taken over all of a learner's parameters
+    )
+    ema_decay: Annotated[float, Interval(at_least=0, under=1)] = 0.0  # of averaged weights, which are then the result
+
+    def __post_init__(self) -> None:
+        _optimizer_class(self.optimizer)
 
     def for_samples(self, samples: int) -> Recipe:
         """The same recipe for a training set of this size: `epochs` is then how many there will be."""
@@ -58,6 +72,8 @@ class Recipe:
     def lr_at(self, epoch: int, step: int, steps_per_epoch: int) -> float:
         """The learning rate of step `step` of epoch `epoch`, both from 0."""
         done, steps_done = epoch + step / steps_per_epoch, epoch * steps_per_epoch + step
+        if self.schedule == "one_cycle":
+            return self.lr * _one_cycle(steps_done, self.steps(steps_per_epoch))
         if done < self.warmup_epochs:
             return self.lr * (steps_done + 1) / math.ceil(self.warmup_epochs * steps_per_epoch)
         match self.schedule:
@@ -71,17 +87,24 @@ class Recipe:
                 position = (done - self.warmup_epochs) / max(length - self.warmup_epochs, 1e-9)
                 return self.lr * (1 + math.cos(math.pi * position)) / 2
 
-    def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser of these parameters; it takes the learning rate as a number or a () tensor, if it can."""
         parameters = list(parameters)
-        optimizer = torch.optim.SGD(
-            parameters,
-            lr=self.lr,
-            momentum=self.momentum,
-            nesterov=self.nesterov and self.momentum > 0,
-            weight_decay=self.weight_decay,
-            fused=parameters[0].device.type in ("cpu", "cuda"),
-        )
-        if self.momentum > 0:
+        kind = _optimizer_class(self.optimizer)
+        device = parameters[0].device.type
+        wishes = {
+            "weight_decay": self.weight_decay,
+            "fused": True if device in ("cpu", "cuda") else None,
+            "capturable": device == "cuda",
+        }
+        if kind is torch.optim.SGD:  # the others keep torch's own averages
+            wishes |= {"momentum": self.momentum, "nesterov": self.nesterov and self.momentum > 0}
+        known = inspect.signature(kind).parameters
+        try:
+            optimizer = kind(parameters, lr=self.lr, **{key: wishes[key] for key in wishes if key in known})
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UserError(f"recipe.optimizer={self.optimizer}: {error}") from error
+        if kind is torch.optim.SGD and self.momentum > 0:
             # Zero buffers give the same first step as none, and the fused kernel cannot mix the two kinds: some
             # parameters get their first gradient only after an initialisation stage.
             for parameter in parameters:
@@ -90,3 +113,31 @@ class Recipe:
 
     def evaluates(self, epoch: int) -> bool:
         return (epoch + 1) % self.evaluate_every == 0 or epoch + 1 == self.epochs
+
+
+def _optimizer_class(name: str) -> type[torch.optim.Optimizer]:
+    """The optimiser of torch.optim of this name, in any case. LBFGS evaluates its loss several times in a step, and
+    SparseAdam takes no dense gradients: neither fits a training loop of steps.
+    """
+    known = {
+        key.lower(): value
+        for key, value in vars(torch.optim).items()
+        if isinstance(value, type) and issubclass(value, torch.optim.Optimizer)
+    }
+    for key in ("optimizer", "lbfgs", "sparseadam"):
+        known.pop(key, None)
+    if name.lower() not in known:
+        raise no_such_choice("recipe.optimizer", name, known)
+    return known[name.lower()]
+
+
+def _one_cycle(step: int, steps: int) -> float:
+    """The learning rate of a step as a part of its peak: cosines from START up to 1 and down to END."""
+    peak, last = max(RISE * steps - 1, 1e-9), max(steps - 1, 1)
+    if step <= peak:
+        return _cosine(START, 1.0, step / peak)
+    return _cosine(1.0, END, (step - peak) / max(last - peak, 1e-9))
+
+
+def _cosine(start: float, end: float, position: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * position)) / 2

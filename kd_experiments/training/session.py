@@ -31,7 +31,7 @@ def train_in(
     if saved is not None:
         training.restore(saved)
         on_restored(training.history)
-    network = training.learners[0].network
+    network = training.learners[0].result
 
     def after_epoch(row: Row) -> None:
         if training.epoch in snapshots_after:

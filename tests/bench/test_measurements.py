@@ -116,6 +116,7 @@ def test_memory_of_a_process_with_a_table(folder: Path) -> None:
     assert after["VmHWM"] - before["VmRSS"] > 90e6 and after["VmRSS"] - before["VmRSS"] < 50e6
 
 
+@pytest.mark.slow
 def test_two_processes_at_a_time(tmp_path: Path, setting: Setting) -> None:
     material = Material(tmp_path, 100)
     material.subject(PAIR, setting.device)
@@ -125,6 +126,7 @@ def test_two_processes_at_a_time(tmp_path: Path, setting: Setting) -> None:
     worker.stop()
 
 
+@pytest.mark.slow
 def test_the_first_step_ends_the_process(tmp_path: Path) -> None:
     given = ["dataset.train_size=200", "teacher.recipe.epochs=1", "teacher=resnet8", "recipe.epochs=2", "method=none"]
     common = ["tracking.mode=disabled", "threads=1", "device=cpu", f"paths.results={tmp_path}"]

@@ -14,7 +14,8 @@ from torchvision import datasets, transforms
 from kd_experiments.data import image_tree
 from kd_experiments.data.cinic10 import CLASS_NAMES, read_cinic10
 from kd_experiments.data.decode import BrokenImage, decode
-from kd_experiments.data.image_folder import read_image_folder
+from kd_experiments.data.image_folder import list_image_folder, read_image_folder
+from kd_experiments.data.image_tree import ImageTree
 from kd_experiments.data.stored import StoredDataset
 from kd_experiments.data.tiny_imagenet import read_tiny_imagenet
 from kd_experiments.errors import UserError
@@ -210,6 +211,41 @@ def test_a_rearranged_tiny_imagenet_is_told_how_to_be_read(tmp_path: Path) -> No
     assert len(read("image_folder", root, image_size=64).test_labels) == 3
 
 
+def write_undivided(folder: Path, counts: dict[str, int]) -> Path:
+    """`<class>/*.png`, so many of each."""
+    for label, (name, count) in enumerate(counts.items()):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            picture(100 * label + number).save(folder / name / f"{number:03d}.png")
+    return folder
+
+
+@pytest.mark.parametrize("layout", ["image_folder", "image_folder_streamed"])
+def test_a_folder_of_classes_is_divided_by_number(layout: str, tmp_path: Path) -> None:
+    root = write_undivided(tmp_path / "photos", {"ant": 10, "bee": 20})
+    before = sorted(root.rglob("*"))
+
+    def tree(**given: object) -> ImageTree:
+        return list_image_folder(config(layout, root=root, **given), tmp_path / "kept")
+
+    found = tree()
+    assert found.train == 24 and len(set(found.files)) == 30 and found.class_names == ("ant", "bee")
+    assert [file.split("/")[0] for file in found.files] == [("ant", "bee")[label] for label in found.labels]
+    assert sorted(found.labels[24:]) == [0] * 2 + [1] * 4, "each class in the same proportion"
+    assert tree() == found and tree(split_seed=1).files[24:] != found.files[24:]
+    assert tree(test_fraction=0.5).train == 15
+    with pytest.raises(UserError, match=r"test_fraction=0\.95: of the 10 images in .*ant it leaves"):
+        tree(test_fraction=0.95)
+    assert sorted(root.rglob("*")) == before, "nothing is written there"
+
+
+def test_a_test_folder_is_the_test_set(tmp_path: Path) -> None:
+    root = write_image_folder(tmp_path / "own")
+    with_val = read("image_folder", root)
+    (root / "val").rename(root / "test")
+    assert torch.equal(read("image_folder", root).test_images, with_val.test_images)
+
+
 BROKEN = {
     "empty": (lambda content: b"", "it has 0 bytes"),
     "truncated": (lambda content: content[: len(content) // 2], "image cannot be decoded"),
@@ -282,7 +318,7 @@ def test_many_images_come_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Pieces of one image, more than are decoded ahead: nothing is lost or swapped."""
     root = write_cinic10(tmp_path / "cinic", per_class=5)
     expected = read("cinic10", root)
-    shutil.rmtree(root / ".kd_experiments-cache")
+    shutil.rmtree(tmp_path / "kept")
     monkeypatch.setattr(image_tree, "PIECE_BYTES", 1)
     again = read("cinic10", root)
     assert torch.equal(again.train_images, expected.train_images) and len(again.train_images) == 50
@@ -296,7 +332,7 @@ def test_progress_is_told_for_many_images(
     monkeypatch.setattr(image_tree, "SHOW_PROGRESS_FROM", 10)
     read("cinic10", root)
     assert "decoding cinic (once): 20 images" in capsys.readouterr().err
-    shutil.rmtree(root / ".kd_experiments-cache")
+    shutil.rmtree(tmp_path / "kept")
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes this for a terminal
     read("cinic10", root)
     assert "20/20" in capsys.readouterr().err

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +17,12 @@ from tests.data.make_datasets import write_cifar, write_cinic10, write_image_fol
 def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default results folder is one of the current folder."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +41,7 @@ def test_it_builds_the_cache_and_says_where(
     assert main(["prepare", name, f"root={root}"]) == 0
     said = capsys.readouterr().out
     assert said.startswith(f"{name}: ") and f"data:  {root}\n" in said and ", built in " in said
-    assert f"cache: {root}/.kd_experiments-cache/{name}" in said
+    assert "/data/decoded/" in said and f"/{name}" in said
     assert f"dataset={name} dataset.root={root}" in said
     assert main(["prepare", name, f"dataset.root={root}"]) == 0
     assert "was there, verified" in capsys.readouterr().out
@@ -96,13 +99,11 @@ def test_mistakes_are_told(arguments: list[str], message: str, capsys: pytest.Ca
     assert message in capsys.readouterr().err
 
 
-def test_it_is_a_command(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-m", "kd_experiments.data"]
-    done = subprocess.run([*command, "prepare", "cinic10"], env=environment, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.startswith("error: dataset=cinic10: not found")
-    done = subprocess.run([*command, "--help"], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0 and "prepare NAME" in done.stdout
+def test_it_says_what_it_did_not_find_and_how_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prepare", "cinic10"]) == 2
+    assert capsys.readouterr().err.startswith("error: dataset=cinic10: not found")
+    assert main(["--help"]) == 0
+    assert "prepare NAME" in capsys.readouterr().out
 
 
 def test_every_data_set_has_its_keys() -> None:

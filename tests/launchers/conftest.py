@@ -13,7 +13,7 @@ import torch
 from filelock import FileLock
 
 from kd_experiments.reporting.__main__ import main as reporting
-from tests.conftest import TINY, records
+from tests.conftest import PATIENCE, TINY, records
 
 EPOCHS = 12  # enough to interrupt a run between two of them
 RUNS = 4
@@ -36,7 +36,7 @@ def start(results: Path, *more: str, environment: dict[str, str] | None = None) 
 def finish(process: subprocess.Popen[str]) -> str:
     """What the sweep printed, once it has ended well."""
     try:
-        out, _ = process.communicate(timeout=300)
+        out, _ = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 0, out[-4000:]

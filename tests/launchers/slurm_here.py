@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.conftest import PATIENCE
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "srun")
 
 CONFIGURATION = """\
@@ -57,7 +59,7 @@ class Slurm:
 
     def ask(self, *command: str) -> str:
         """What a SLURM command prints."""
-        answer = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=30)
+        answer = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=PATIENCE)
         if answer.returncode != 0:
             raise RuntimeError(f"{' '.join(command)}: {answer.stderr}\n{self.logs()}")
         return answer.stdout
@@ -97,7 +99,7 @@ def slurm(folder: Path) -> Iterator[Slurm]:
         daemons.enter_context(_daemon(["slurmd", "-D", "-N", host, "-f", str(configuration)], here))
         wait_for(lambda: "IDLE" in here.ask("scontrol", "show", "node", host), "the node to be idle", here.logs)
         yield here
-        subprocess.run(["scancel", "--user=root"], env=here.environment, capture_output=True, timeout=30)
+        subprocess.run(["scancel", "--user=root"], env=here.environment, capture_output=True, timeout=PATIENCE)
         wait_for(lambda: not here.ask("squeue", "--noheader"), "the queue to be empty", here.logs)
 
 
@@ -153,7 +155,7 @@ def _end_steps(here: Slurm) -> None:
                     os.kill(int(entry.name), signal.SIGKILL)
 
 
-def wait_for(condition: Callable[[], bool], what: str, said: Callable[[], str], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], bool], what: str, said: Callable[[], str], seconds: float = PATIENCE) -> None:
     """Return when it is so; fail after `seconds`, with what `said` tells."""
     end = time.monotonic() + seconds
     while not condition():

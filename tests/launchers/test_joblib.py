@@ -9,6 +9,7 @@ import pytest
 from tests.launchers.conftest import assert_same_results, finish, start
 
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs hydra-joblib-launcher")
+pytestmark = pytest.mark.slow
 
 
 def test_a_sweep_run_by_joblib_gives_the_same_runs_and_tables(basic: Path, tmp_path: Path) -> None:

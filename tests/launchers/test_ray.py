@@ -10,6 +10,7 @@ from tests.launchers.conftest import assert_same_results, finish, start
 
 pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="needs hydra-ray-launcher")
 pytest.importorskip("ray", reason="needs ray")
+pytestmark = pytest.mark.slow
 
 
 def test_a_sweep_run_by_ray_gives_the_same_runs_and_tables(basic: Path, tmp_path: Path) -> None:

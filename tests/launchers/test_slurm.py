@@ -16,7 +16,7 @@ from tests.launchers.conftest import EPOCHS, assert_same_results, finish, row_co
 from tests.launchers.slurm_here import Slurm, missing, slurm, wait_for
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs hydra-submitit-launcher")
-pytestmark = pytest.mark.skipif(missing() is not None, reason=missing() or "")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=missing() or "")]
 
 
 @pytest.fixture

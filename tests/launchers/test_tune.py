@@ -10,6 +10,7 @@ import yaml
 from tests.conftest import Cli, records
 
 pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs hydra-optuna-sweeper")
+pytestmark = pytest.mark.slow
 
 SEARCH = ("hydra/sweeper=tune", "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.n_startup_trials=2", "method=none")
 

@@ -57,6 +57,7 @@ def test_csv_has_the_parts_of_figures_and_differences() -> None:
     assert set(list(fourth.values())[1:]) == {""}
 
 
+@pytest.mark.slow
 def test_latex_compiles(tmp_path: Path) -> None:
     program = shutil.which("tectonic") or shutil.which("pdflatex")
     if program is None:

@@ -16,7 +16,7 @@ import pytest
 from kd_experiments.sweeping.callback import SweepReport
 from kd_experiments.sweeping.outcome import Outcome
 from kd_experiments.tracking.record import RunFolder
-from tests.conftest import TINY, Cli, records
+from tests.conftest import PATIENCE, TINY, Cli, records
 
 SWEEP = ("--multirun", "+sweeps=small/btkd_steps", "method=none,kd,btkd", "seed=0,1", *TINY, "recipe.epochs=6")
 
@@ -43,7 +43,7 @@ def half_done(results: Path) -> set[str]:
 
 
 def kill_when(process: subprocess.Popen[str], reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not reached():
         assert process.poll() is None and time.monotonic() < deadline, "the sweep ended before it could be killed"
         time.sleep(0.01)
@@ -53,6 +53,7 @@ def kill_when(process: subprocess.Popen[str], reached: Callable[[], bool]) -> No
     process.stdout.close()
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_twice_ends_with_exactly_its_runs(cli: Cli, tmp_path: Path) -> None:
     results = tmp_path / "swept"
     kept: dict[str, tuple[Any, ...]] = {}
@@ -65,7 +66,7 @@ def test_a_sweep_killed_twice_ends_with_exactly_its_runs(cli: Cli, tmp_path: Pat
         kept, resumed = now, resumed | half_done(results)
     assert 3 <= len(kept) < 6 and resumed
 
-    said, _ = (last := start(results)).communicate(timeout=180)
+    said, _ = (last := start(results)).communicate(timeout=PATIENCE)
     assert last.returncode == 0, said
     assert f"sweep of 6 runs: {6 - len(kept)} done, {len(kept)} skipped, complete already" in said
     assert said.count("resuming after epoch") == 1

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
 import urllib.error
 import zipfile
 from pathlib import Path
@@ -69,20 +67,22 @@ def test_a_student_becomes_a_teacher(cli: Cli, export: Any, tmp_path: Path) -> N
     assert cli("method=kd", "teacher=resnet14", f"teacher.checkpoint={out}").code == 0
 
 
-def test_the_command_itself(cli: Cli, tmp_path: Path) -> None:
+def test_relative_paths_are_those_of_the_current_folder(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli("method=none").code == 0
     (run,) = (tmp_path / "runs").iterdir()
-    command = [sys.executable, "-m", "kd_experiments.teachers", "export", run.name, "out=here.pth", "paths.results=."]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.startswith("written: here.pth (resnet8, epoch 2, test ")
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", run.name, "out=here.pth", "paths.results=."]) == 0
+    assert capsys.readouterr().out.startswith("written: here.pth (resnet8, epoch 2, test ")
     assert (tmp_path / "here.pth").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "no command: give the command export or fill"),
-        (["exprot", "x"], "exprot: give the command export or fill; did you mean export?"),
+        ([], "no command: give the command export, fill or download"),
+        (["exprot", "x"], "exprot: give the command export, fill or download; did you mean export?"),
         (["export", "out=x.pth"], "give one signature or folder, not 0"),
         (["export", "a", "b", "out=x.pth"], "give one signature or folder, not 2"),
         (["export", "a"], "give out=FILE"),

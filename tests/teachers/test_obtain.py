@@ -25,6 +25,7 @@ def checkpoint(path: Path, name: str = "resnet8", classes: int = 10, channels: i
     return path
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_teacher_once(tmp_path: Path) -> None:
     base = [
         sys.executable,

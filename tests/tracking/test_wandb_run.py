@@ -34,6 +34,7 @@ def read_offline_run(path: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_sweep_is_one_run_a_job_with_one_row_an_epoch(cli: Cli, tmp_path: Path) -> None:
     answer = cli("--multirun", "method=none,kd", "seed=0,1", "tracking.mode=offline", "tracking.tags=[mine]")
     assert answer.code == 0, answer.err

@@ -95,7 +95,7 @@ def test_every_step_of_a_method_stays_on_its_device(method: str) -> None:
     for learner in made.learners:
         learner.network.to(device)
         learner.objective.to(device)
-        learner.optimizer = made.recipe.optimizer([*learner.network.parameters(), *learner.objective.parameters()])
+        learner.optimizer = made.recipe.make_optimizer([*learner.network.parameters(), *learner.objective.parameters()])
     images = made.data.in_view(index := torch.arange(6, device=device), index)
     for epoch in (0, EPOCHS - 1):
         for learner in made.learners:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY, Answer, Cli
+from tests.conftest import PATIENCE, TINY, Answer, Cli
+
+pytestmark = pytest.mark.slow
 
 # The last batch has an odd number of images: 203 = 3 * 64 + 11. Training makes large differences of small ones, such as
 # another order of summation: hence one teacher for all, a low learning rate, and a strict look at the first epoch.
@@ -41,7 +43,7 @@ def torchrun(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def finished(process: subprocess.Popen[str], seconds: float = 240) -> Answer:
+def finished(process: subprocess.Popen[str], seconds: float = PATIENCE) -> Answer:
     out, err = process.communicate(timeout=seconds)
     return Answer(process.returncode, out, err)
 
@@ -89,7 +91,7 @@ def test_killed_and_asked_again(cli: Cli, tmp_path: Path) -> None:
     assert cli("method=kd", *setting, f"paths.results={one}", tiny=False).code == 0
     command = ("-m", "kd_experiments", "method=kd", *setting, f"paths.results={two}")
     process = torchrun(*command)
-    until = time.monotonic() + 120
+    until = time.monotonic() + PATIENCE
     while not list(two.glob("runs/*/checkpoint.pt")) and time.monotonic() < until:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)

@@ -15,7 +15,7 @@ import torch
 from kd_experiments.config import check
 from kd_experiments.data import streamed
 from kd_experiments.tracking.display import Display
-from tests.conftest import TINY, Cli, composed, records
+from tests.conftest import PATIENCE, TINY, Cli, composed, records
 from tests.data.make_datasets import write_imagenet
 
 
@@ -100,6 +100,7 @@ def test_the_signature_is_not_of_workers_but_of_the_users_folder() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
+@pytest.mark.slow
 def test_ctrl_c_ends_run_and_workers(root: Path, tmp_path: Path) -> None:
     """As a terminal does it: the signal goes to every process of the group."""
     overrides = streams(root, "method=none", "recipe.epochs=1000", "dataset.workers=2", f"paths.results={tmp_path}")
@@ -112,12 +113,12 @@ def test_ctrl_c_ends_run_and_workers(root: Path, tmp_path: Path) -> None:
         sys.exit(main())"""
     command = [sys.executable, "-c", code, *TINY, *overrides]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
-    deadline = time.time() + 60
+    deadline = time.time() + PATIENCE
     while not list(tmp_path.glob("runs/*/history.csv")):
         assert process.poll() is None and time.time() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    _, error = process.communicate(timeout=30)
+    _, error = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and b"interrupted" in error and b"Traceback" not in error
     with pytest.raises(ProcessLookupError):  # nobody of the group is left
         os.killpg(process.pid, 0)

@@ -1,0 +1,239 @@
+"""A folder of the user's own, from a folder that is not the checkout: found, used by every command, and told apart."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from kd_experiments import own_code
+from kd_experiments.cli.choices import choices, methods
+from kd_experiments.distillers import DISTILLERS
+from kd_experiments.errors import UserError
+from kd_experiments.networks import CATALOGUE, build
+from kd_experiments.sweeping.__main__ import main as sweeping
+from tests.conftest import Cli, records, shared_teachers
+
+FILES = {
+    "loss.py": """
+        from typing import ClassVar
+        import torch.nn.functional as F
+        from torch import Tensor
+        from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, LogitDistiller
+        from kd_experiments.schema import Positive
+
+        @DISTILLERS.register("{name}")
+        class Huber(LogitDistiller):
+            term: ClassVar[str] = "huber"
+
+            def __init__(self, delta: Positive) -> None:
+                super().__init__()
+                self.delta = delta
+
+            def per_sample(self, batch: DistillationBatch) -> Tensor:
+                logits = batch.student.logits, batch.targets.logits
+                return F.huber_loss(*logits, reduction="none", delta=self.delta).mean(1)
+    """,
+    "nets.py": """
+        from torch import nn
+        from kd_experiments.networks import register
+
+        @register("{name}_net")
+        def tiny(classes: int, channels: int) -> nn.Module:
+            "A convolution and a linear layer."
+            net = nn.Sequential(
+                nn.Conv2d(channels, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes)
+            )
+            net.feature_modules = ("1",)
+            return net
+    """,
+    "conf/method/{name}.yaml": """
+        # @package _global_
+        # Huber distance of the logits.
+        # Paper: none. Year: 2026. Evidence: [ours]
+        method:
+          name: {name}
+          distiller: {name}
+          delta: 1.0
+    """,
+    "sweeps/{name}_sweep.yaml": """
+        # @package _global_
+        # Against KD.
+        hydra:
+          sweeper:
+            params:
+              method: kd,{name}
+              student: {name}_net
+    """,
+}
+
+
+def write(folder: Path, name: str) -> Path:
+    """The package `name` in `folder`, without an __init__.py."""
+    import textwrap
+
+    for path, text in FILES.items():
+        place = folder / name / path.format(name=name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(textwrap.dedent(text.replace("{name}", name)))
+    return folder / name
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of a package in the current folder; nothing of it is left afterwards."""
+    name = f"mine_{abs(hash(request.node.name))}"
+    write(tmp_path, name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(own_code.VARIABLE, raising=False)
+    path, loaded = list(sys.path), dict(own_code._loaded)
+    yield name
+    sys.path[:], own_code._loaded = path, loaded
+    DISTILLERS._choices.pop(name, None)
+    CATALOGUE.pop(f"{name}_net", None)
+    for module in [module for module in sys.modules if module.split(".")[0] == name]:
+        del sys.modules[module]
+
+
+def test_a_folder_of_ones_own_is_used_by_a_run(mine: str, cli: Cli, tmp_path: Path) -> None:
+    answer = cli(f"imports=[{mine}]", f"method={mine}", f"student={mine}_net", "method.delta=2", shared_teachers())
+    assert answer.code == 0, answer.err
+    (record,) = records(tmp_path)
+    assert record["config"]["method"]["delta"] == 2 and record["student"]["network"] == f"{mine}_net"
+    header = next((tmp_path / "runs").glob("*/history.csv")).read_text().splitlines()[0]
+    assert "loss_huber" in header
+    assert "method.delta=-1: must be over 0" in cli(f"imports=[{mine}]", f"method={mine}", "method.delta=-1").err
+
+
+def test_a_sweep_of_ones_own_is_run_listed_and_told(
+    mine: str, cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = cli("--multirun", f"imports={mine}", f"+sweeps={mine}_sweep", shared_teachers())
+    assert answer.code == 0 and "sweep of 2 runs: 2 done" in answer.out, answer.err
+    assert {record["config"]["method"]["name"] for record in records(tmp_path)} == {"kd", mine}
+    capsys.readouterr()
+    assert sweeping(["status", f"imports=[{mine}]", f"name={mine}_sweep", f"paths.results={tmp_path}"]) == 0
+    assert "2 runs: " in capsys.readouterr().out
+
+
+def test_help_and_mistakes_know_it(mine: str, cli: Cli) -> None:
+    out = cli(f"imports=[{mine}]", "--help", tiny=False).out
+    assert f"{mine}_net" in out and f"{mine}_sweep" in out and "Huber distance of the logits." in out
+    assert f"did you mean {mine}?" in cli(f"imports=[{mine}]", f"method={mine}s").err
+
+
+@pytest.mark.parametrize("how", ["path", "variable", "entry point"])
+def test_the_other_ways_to_name_it(mine: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    if how == "path":
+        own_code.use([f"../{mine}"])
+    elif how == "variable":
+        monkeypatch.setenv(own_code.VARIABLE, str(tmp_path / mine))
+    else:
+        info = tmp_path / "thing-1.0.dist-info"
+        info.mkdir()
+        (info / "entry_points.txt").write_text(f"[{own_code.GROUP}]\nanything = {mine}\n")
+        (info / "METADATA").write_text("Name: thing\nVersion: 1.0\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+    own_code.load()
+    assert mine in DISTILLERS and mine in choices()["method"] and f"{mine}_net" in choices()["student"]
+    assert mine in [method.name for method in methods()] and f"{mine}_sweep" in choices()["+sweeps"]
+
+
+def test_started_processes_inherit_it(mine: str) -> None:
+    own_code.use([mine])
+    own_code.use([mine])
+    assert os.environ[own_code.VARIABLE] == str(Path(mine).resolve())
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [("nowhere", "no such package or module"), ("./nowhere", "no such package or module"), ("broken", "NameError")],
+)
+def test_mistakes_are_one_clear_line(
+    typed: str, words: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(own_code.VARIABLE, "")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.py").write_text("\nundefined\n")
+    answer = cli(f"imports=[{typed}]")
+    assert answer.code == 2 and answer.err.count("\n") == 1 and words in answer.err and typed in answer.err
+    if typed == "broken":
+        assert "broken.py, line 2" in answer.err
+
+
+class Convolutional(nn.Module):
+    """What somebody else may have written: no Linear at its end, hence no embedding."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(1, 4, 3)
+        self.head = nn.Conv2d(4, classes, 1)
+        self.feature_modules = ("body",)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(images).relu()).mean((2, 3))
+
+
+def no_module(classes: int) -> str:
+    return "text"
+
+
+def fixed() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(7))
+
+
+def greedy(classes: int, secret: int) -> nn.Module:
+    return nn.Identity()
+
+
+def test_any_module_is_a_network() -> None:
+    network = build(f"{__name__}.Convolutional", classes=5, channels=1, size=8)
+    plain = Convolutional(5)
+    assert network.state_dict().keys() == plain.state_dict().keys()
+    network.load_state_dict(plain.state_dict(), strict=True)
+    images = torch.rand(2, 1, 8, 8)
+    output = network(images)
+    torch.testing.assert_close(output.logits, plain(images))
+    assert [tuple(maps.shape) for maps in output.features] == [(2, 4, 6, 6)] and output.embedding.shape == (2, 0)
+    with pytest.raises(UserError, match="do not come from a linear layer"):
+        _ = network.classifier
+
+
+def test_torchvisions_networks_are_networks_by_their_own_names() -> None:
+    network = build("torchvision.models.resnet18", classes=10, channels=3, size=32).eval()
+    output = network(torch.rand(2, 3, 32, 32))
+    assert output.features == () and output.embedding.shape == (2, 512)
+    torch.testing.assert_close(network.classifier(output.embedding), output.logits)
+
+
+def test_timms_networks_are_networks() -> None:
+    timm = pytest.importorskip("timm", reason="needs timm")
+    network = build("timm:resnet18", classes=10, channels=1, size=32).eval()
+    output = network(torch.rand(2, 1, 32, 32))
+    assert output.logits.shape == (2, 10) and len(output.features) == len(timm.create_model("resnet18").feature_info)
+    torch.testing.assert_close(network.classifier(output.embedding), output.logits)
+    with pytest.raises(UserError, match=r"timm:resnet81: timm has no such model; did you mean resnet"):
+        build("timm:resnet81", classes=10)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("no_module", "gives a str, not an nn.Module"),
+        ("fixed", r"gives \(1, 7\) for one image of 5 classes"),
+        ("greedy", "asks for secret"),
+        ("nothing", "no such function or class"),
+    ],
+)
+def test_what_is_no_classifier_is_told(name: str, words: str) -> None:
+    with pytest.raises(UserError, match=words) as error:
+        build(f"{__name__}.{name}", classes=5, channels=1, size=8)
+    assert "\n" not in str(error.value)
