@@ -33,7 +33,7 @@ class Known:
 def look_up(given: Mapping[str, Any]) -> Known | None:
     """The answer for a composed, resolved configuration; None where it is not known yet."""
     try:
-        return Known(**json.loads(_path(given).read_text()))
+        return Known(**files.read_json(_path(given)) or {})
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

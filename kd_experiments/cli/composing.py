@@ -16,10 +16,12 @@ def composer() -> Iterator[None]:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
+    from kd_experiments.cli import guard
     from kd_experiments.cli.resolvers import register_networks
 
     os.environ["KD_EXPERIMENTS_HOME"] = str(home())
     register_networks()
+    guard.install()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(home() / "conf"), version_base="1.3"):
         yield

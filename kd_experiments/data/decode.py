@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
+import stat
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from kd_experiments.errors import UserError
+
+
+MAX_BYTES = 1 << 28  # of an image file
+MAX_PIXELS = 1 << 26  # of an image: 67 million; decoded it takes 200 MB
+_LARGE_PIXELS = 1 << 22
+_one_large = threading.Lock()  # many threads decode, but only one of them a large image
 
 
 class BrokenImage(Exception):
@@ -55,19 +64,33 @@ def stored_size(path: Path) -> tuple[int, int]:
 
 def open_rgb(path: Path) -> Image.Image:
     """The decoded image; grey, palette and CMYK are converted, alpha is dropped. Raises as `centre` does."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    if not content:
-        raise BrokenImage("it has 0 bytes")
+    content = _content(path)
     try:
         with Image.open(io.BytesIO(content), formats=formats()) as image:
-            return _to_rgb(image)
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width}x{image.height} are over {MAX_PIXELS >> 20} million pixels")
+            large = image.width * image.height > _LARGE_PIXELS
+            with _one_large if large else contextlib.nullcontext():
+                return _to_rgb(image)
     except UnidentifiedImageError as error:
         raise BrokenImage("no known image format") from error
     except Exception as error:  # Pillow's decoders raise nearly every exception there is on broken files
         raise BrokenImage(str(error) or type(error).__name__) from error
+
+
+def _content(path: Path) -> bytes:
+    """All bytes of an ordinary file: a pipe or a device would never end."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BrokenImage("no ordinary file")
+        if status.st_size == 0:
+            raise BrokenImage("it has 0 bytes")
+        if status.st_size > MAX_BYTES:
+            raise BrokenImage(f"over {MAX_BYTES >> 20} MiB")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -166,13 +166,17 @@ class Record:
 def read_record(path: Path) -> Record | None:
     """The record in a file, None where there is none; `UserError`, naming file and field, for one that is damaged."""
     try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
+        if not path.is_file():  # a pipe would never end
+            return None
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or "it is damaged or no record"
         raise UserError(f"{path}: cannot be read ({reason}); rerun=true makes it anew") from error
-    return as_record(content, str(path))
+    known = content.pop(files.SUM_KEY, None) if isinstance(content, dict) else None
+    record = as_record(content, str(path))
+    if known != files.sum_of(content):
+        raise UserError(f"{path}: damaged (its check sum is wrong); rerun=true makes it anew")
+    return record
 
 
 def as_record(content: Any, where: str) -> Record:
@@ -192,11 +196,13 @@ def as_record(content: Any, where: str) -> Record:
 
 def read_teacher_record(path: Path) -> TeacherRecord | None:
     """The record beside a teacher, None where there is none that can be read: the teacher is then measured anew."""
-    try:
-        content = json.loads(path.read_text())
-        return construct_part(TeacherRecord, typed_part(TeacherRecord, content, ""))
-    except (OSError, ValueError, TypeError, AttributeError, UserError, RecursionError):
+    content = files.read_json(path)
+    if content is None:
         return None
+    try:
+        return construct_part(TeacherRecord, typed_part(TeacherRecord, content, ""))
+    except (UserError, TypeError, AttributeError):
+        return files.damaged(path)
 
 
 def every_record(results: Path) -> tuple[list[Record], list[str]]:
@@ -229,7 +235,7 @@ class RunFolder:
         try:
             return read_record(self.record_file)
         except UserError:
-            return None
+            return files.damaged(self.record_file)
 
     def write(self, record: Record) -> None:
         files.write_record(self.record_file, record)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torchvision.datasets import CIFAR10, CIFAR100
 import torch
 
 from kd_experiments.data.label_noise import NoNoise
@@ -14,8 +15,6 @@ from kd_experiments.data.settings import DATASETS
 from kd_experiments.places import home
 from tests.conftest import Cli, records
 from tests.data.make_datasets import (
-    CIFAR10,
-    CIFAR100,
     config,
     write_cifar,
     write_cinic10,
