@@ -15,7 +15,6 @@ from PIL import Image, UnidentifiedImageError
 
 from kd_experiments.errors import UserError
 
-
 MAX_BYTES = 1 << 28  # of an image file
 MAX_PIXELS = 1 << 26  # of an image: 67 million; decoded it takes 200 MB
 _LARGE_PIXELS = 1 << 22

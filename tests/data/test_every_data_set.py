@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torchvision.datasets import CIFAR10, CIFAR100
 import torch
+from torchvision.datasets import CIFAR10, CIFAR100
 
 from kd_experiments.data.label_noise import NoNoise
 from kd_experiments.data.load import READERS, load
