@@ -178,6 +178,11 @@ def read_sealed(path: Path) -> memoryview | None:
     return damaged(path)
 
 
+def is_sound(path: Path) -> bool:
+    """Is there a file as `write_sealed` wrote it?"""
+    return read_sealed(path) is not None
+
+
 def _content(path: Path) -> bytes | None:
     """All bytes of an ordinary file: a pipe or a device would never end."""
     try:

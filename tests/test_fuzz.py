@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,14 +12,13 @@ from hypothesis import strategies as st
 
 from kd_experiments.config import check
 from kd_experiments.errors import UserError
-from tests.conftest import composed
+from tests.conftest import Cli, composed
 
+NUMBERS = (10**400, -(10**400), 10**21, 2**63, 2**31, 1e308, -1e308, 1e-320, float("nan"), float("inf"), 0, -1, 1, 0.5)
+TEXTS = ("", " ", "../..", "/dev/zero", "x" * 5000, "\0", "\n", "\ud800", "é", "=1+1", "<b>", "${x}", "kd")
+OTHERS = (True, None, [], [[]], [None], [10**400], {}, {"name": {}}, {"name": "kd"}, {1: 2}, {None: 1})
 NASTY = st.one_of(
-    st.sampled_from(
-        [10**400, -(10**400), 10**21, 2**63, 2**31, 1e308, -1e308, 1e-320, float("nan"), float("inf"), 0, -1, 1, 0.5]
-        + [True, None, "", " ", "../..", "/dev/zero", "x" * 5000, "\0", "\n", "\ud800", "é", "=1+1", "<b>", "${x}"]
-        + [[], [[]], [None], [10**400], {}, {"name": {}}, {"name": "kd"}, {1: 2}, {None: 1}]
-    ),
+    st.sampled_from((*NUMBERS, *TEXTS, *OTHERS)),
     st.integers(),
     st.floats(),
     st.text(max_size=20),
@@ -64,3 +62,28 @@ def test_values_that_nobody_thought_of(data: st.DataObject) -> None:
         config.signature()
     except UserError as error:
         assert 0 < len(str(error)) < 2000 and "\n" not in str(error)
+
+
+LINES: list[list[str]] = [
+    ["seed=" + "9" * 400], ["seed=" + "9" * 5000], ["recipe.lr=1" + "0" * 400], ["recipe.lr=1e308"],
+    ["recipe.batch_size=1000000000000000000000"], ["snapshots=99999999999"], ["teacher.snapshots=99999999999"],
+    ["dataset.mean=[]"], ["recipe.milestones=[[]]"], ["tracking.tags=[{}]"], ["paths.results="], ["paths.results=' '"],
+    ["paths.results=/tmp/" + "x" * 5000], ["dataset=fashion_mnist", "dataset.root=/tmp/" + "x" * 5000],
+    ["teacher.checkpoint=" + "x" * 5000], ["--resolve"], ["--multirun", "--cfg", "job"], ["--cfg", "x"], ["--cfg"],
+    ["--info", "x"], ["~paths"], ["~rerun"], ["~dataset"], ["dataset=null"], ["paths=null"], ["seed=null"], ["seed="],
+    ["seed=${seed}"], ["seed=${nothing}"], ["+a=${b}", "+b=${a}"], ["seed={a:1}"], ["recipe={}"], ["method=[kd"],
+    ["+x=" + "[" * 300 + "]" * 300], ["seed=\0"], ["teacher.checkpoint=\x1b[31m"], ["=1"], ["+=1"], ["~"], ["a b"],
+    ["--config-dir", "/nonexistent"], ["--config-name", "nothing"], ["-x"], ["seed=${oc.env:NOTHING}"], ["@"],
+    ["hydra.run.dir="], ["hydra.verbose=[1]"], ["seed=!!python/none"], ["recipe.lr=.inf"], ["recipe.lr=0x1p3"],
+    ["--multirun", "seed=range(0,1e12)"], ["--multirun", "seed=" + ",".join(map(str, range(3))) + ","],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: " ".join(line)[:40].encode("unicode_escape").decode())
+def test_named_command_lines(cli: Cli, monkeypatch: pytest.MonkeyPatch, line: list[str]) -> None:
+    """Each is refused in a sentence, or means something: then nothing is run here."""
+    monkeypatch.setattr("kd_experiments.run.run", lambda *arguments, **named: pytest.skip("it means something"))
+    answer = cli(*line)
+    assert answer.code == 2, answer
+    assert "Traceback" not in answer.err and len(answer.err) < 3000
+    assert all(character.isprintable() or character == "\n" for character in answer.err)

@@ -246,12 +246,12 @@ class RunFolder:
     def write_history(self, history: Sequence[Mapping[str, float]]) -> None:
         """One row an epoch; a figure that an epoch did not measure stays empty."""
         columns = list(dict.fromkeys(name for row in history for name in row))
-        self._write_rows(self.history_file, columns, history)
+        files.write_sealed(self.history_file, _rows(columns, history).encode())
 
     def write_columns(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
         """A CSV file of equally long columns."""
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        self._write_rows(self.path / name, list(columns), rows)
+        files.write_text(self.path / name, _rows(list(columns), rows))
 
     def append_log(self, line: str) -> None:
         """One line more in the log, at once, so that it grows while a run works."""
@@ -268,10 +268,10 @@ class RunFolder:
         for path in (self.checkpoint, self.record_file, self.history_file, self.student, *snapshots):
             path.unlink(missing_ok=True)
 
-    @staticmethod
-    def _write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        files.write_text(path, text.getvalue())
+
+def _rows(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
