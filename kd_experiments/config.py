@@ -14,7 +14,7 @@ from kd_experiments.data.label_noise import NOISES, LabelNoise
 from kd_experiments.data.settings import DATASETS, DatasetConfig
 from kd_experiments.distillers import DISTILLERS
 from kd_experiments.distillers.base import Distiller
-from kd_experiments.errors import UserError, did_you_mean
+from kd_experiments.errors import UserError, did_you_mean, shortened
 from kd_experiments.networks.registry import check_name
 from kd_experiments.schema import (
     Count,
@@ -40,6 +40,9 @@ from kd_experiments.training.devices import Precision
 from kd_experiments.training.recipe import Recipe
 
 Values = dict[str, Any]  # a configuration as plain values: texts, numbers, lists and dictionaries of them
+
+
+_LONGEST = 1000  # bytes of a text; systems allow 4096 of a whole path
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,7 @@ def typed_values(given: Mapping[str, Any]) -> Values:
 def check(given: Mapping[str, Any]) -> Config:
     """Check a composed, resolved configuration; raises `UserError` with one clear sentence."""
     values = typed_values(given)
+    _check_texts(values, "")
     method = values["method"]
     own = parameters(DISTILLERS[method["distiller"]])
     config = Config(
@@ -214,10 +218,10 @@ def flat_keys(given: Mapping[str, Any], known: list[str]) -> list[str]:
 def typed_method(given: Any) -> Values:
     """`method.*`: what every method has, and beside it its distiller's hyper-parameters."""
     if not isinstance(given, Mapping):
-        raise UserError(f"method={given}: expected a group of keys; choose one with method=CHOICE")
+        raise UserError(f"method={shortened(given)}: expected a group of keys; choose one with method=CHOICE")
     distiller = given.get("distiller")
     if not isinstance(distiller, str):
-        raise UserError(f"method.distiller={distiller}: expected one of {', '.join(DISTILLERS)}")
+        raise UserError(f"method.distiller={shortened(distiller)}: expected one of {', '.join(DISTILLERS)}")
     common, own = parameters(MethodConfig), parameters(DISTILLERS[distiller])
     for key in given:
         if key not in common and key not in own:
@@ -225,6 +229,25 @@ def typed_method(given: Any) -> Values:
             raise UserError(f"{full}: no such key{did_you_mean(full, [f'method.{k}' for k in [*common, *own]])}")
     values = typed_part(MethodConfig, {key: given[key] for key in given if key in common}, "method")
     return values | typed_part(DISTILLERS[distiller], {key: given[key] for key in given if key in own}, "method")
+
+
+def _check_texts(value: Any, where: str) -> None:
+    """Refuse text that is no name and no path: files and terminals would choke on it."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _check_texts(inner, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            _check_texts(inner, f"{where}[{place}]")
+    elif isinstance(value, str):
+        if not value.isprintable():
+            raise UserError(f"{where}={shortened(value)}: holds control characters; give plain text")
+        if len(value.encode()) > _LONGEST or any(len(part.encode()) > 255 for part in value.split("/")):
+            raise UserError(
+                f"{where}={shortened(value)}: too long; give at most {_LONGEST} characters, 255 a file name"
+            )
+        if where.startswith("paths.") and not value.strip():
+            raise UserError(f"{where}=: empty; give a folder, such as paths.results=results")
 
 
 def _check_together(config: Config) -> None:

@@ -7,6 +7,8 @@ import functools
 import io
 import os
 import re
+import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,10 @@ from PIL import Image, UnidentifiedImageError
 from kd_experiments.errors import UserError
 
 _IN_SHARD = re.compile(r"(.+\.tar):(\d+):(\d+)")
+MAX_BYTES = 1 << 28  # of an image file
+MAX_PIXELS = 1 << 26  # of an image: 67 million; decoded it takes 200 MB
+_LARGE_PIXELS = 1 << 22
+_one_large = threading.Lock()  # many threads decode, but only one of them a large image
 
 
 class BrokenImage(Exception):
@@ -68,15 +74,14 @@ def open_rgb(path: Path) -> Image.Image:
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
     """An image of which only the head is read: it is decoded inside. Raises as `centre` does."""
-    try:
-        content = _content(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    if not content:
-        raise BrokenImage("it has 0 bytes")
+    content = _content(path)
     try:
         with Image.open(io.BytesIO(content), formats=formats()) as image:
-            yield image
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width}x{image.height} are over {MAX_PIXELS >> 20} million pixels")
+            large = image.width * image.height > _LARGE_PIXELS
+            with _one_large if large else contextlib.nullcontext():
+                yield image
     except UnidentifiedImageError as error:
         raise BrokenImage("no known image format") from error
     except Exception as error:  # Pillow's decoders raise nearly every exception there is on broken files
@@ -84,14 +89,29 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of a file, or of a part of one: `SHARD.tar:OFFSET:LENGTH`."""
+    """The bytes of an ordinary file, or of a part of one, `SHARD.tar:OFFSET:LENGTH`: a pipe or a device never ends."""
     part = _IN_SHARD.fullmatch(str(path))
-    if part is None:
+    try:
+        if part is not None:
+            return _part(part[1], int(part[2]), int(part[3]))
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BrokenImage("no ordinary file")
+        if status.st_size == 0:
+            raise BrokenImage("it has 0 bytes")
+        if status.st_size > MAX_BYTES:
+            raise BrokenImage(f"over {MAX_BYTES >> 20} MiB")
         return path.read_bytes()
-    _read_ahead(part[1])
-    with open(part[1], "rb") as shard:
-        shard.seek(int(part[2]))
-        return shard.read(int(part[3]))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _part(shard: str, offset: int, length: int) -> bytes:
+    """Bytes of a shard, which the system reads from front to back when its first image is asked for."""
+    _read_ahead(shard)
+    with open(shard, "rb") as file:
+        file.seek(offset)
+        return file.read(length)
 
 
 @functools.lru_cache(maxsize=256)

@@ -8,9 +8,12 @@ from typing import Any, ClassVar, Literal
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from kd_experiments.cli import guard
 from kd_experiments.sweeping.definitions import expand
 from kd_experiments.sweeping.outcome import read_outcome
 from kd_experiments.sweeping.run_status import is_running
+
+guard.install()  # a launcher's worker imports this module before it composes its job
 
 Became = Literal["done", "skipped", "diverged", "failed", "running", "not run"]
 _WORDS: dict[Became, str] = {

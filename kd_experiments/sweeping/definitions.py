@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from kd_experiments import own_code
+from kd_experiments import files, own_code
 from kd_experiments.errors import no_such_choice
 from kd_experiments.places import PACKAGE, config_folders, files_below, sweep_folders
 
@@ -86,8 +85,6 @@ def read(name: str, results: Path | None = None) -> Sweep:
         return known
     sweep = _compose_all(name)
     if kept is not None:
-        from kd_experiments import files
-
         files.write_json(kept, {"made_from": made_from, "sweep": asdict(sweep)})
     return sweep
 
@@ -102,7 +99,7 @@ def outline(name: str) -> tuple[str, int]:
 def _read_kept(path: Path, made_from: str) -> Sweep | None:
     """What an earlier call kept, unless it was made from other files."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        content = json.loads(path.read_text())
+        content = files.read_json(path) or {}
         if content["made_from"] == made_from:
             sweep = content["sweep"]
             layout = {key: tuple(sweep["table"][key]) for key in ("rows", "columns")}

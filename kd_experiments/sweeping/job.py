@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kd_experiments import digests, identity
+from kd_experiments import digests, identity, stopping
 from kd_experiments.config import Config
 from kd_experiments.errors import UserError
 from kd_experiments.run import run
@@ -47,8 +47,8 @@ def do(
     except Exception as error:
         traceback.print_exc()
         outcome = _failed(f"{type(error).__name__}: {error}".splitlines()[0], runs)
-    except KeyboardInterrupt:
-        _failed("interrupted", runs).write(folder)
+    except stopping.Stopped:
+        _failed("stopped", runs).write(folder)
         raise
     with contextlib.suppress(UserError):  # on a full disk "started" stays, and counts as ended without a word
         outcome.write(folder)

@@ -33,6 +33,8 @@ from kd_experiments.training import parallel
 from kd_experiments.training.evaluation import outputs
 from kd_experiments.training.loop import Source
 
+_OUTPUTS = ("val", "test", "train_wrong")
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -55,10 +57,10 @@ class Teacher:
         self.display = display
         self.signature = wanted.folder.name
         self._downloads = wanted.downloads
+        self._record_steps = wanted.record_steps
         with parallel.locked(self.folder, display.note):
+            self._train_if(not parallel.agreed(_has_weights(wanted)))
             if not parallel.agreed(_complete(self.folder)):
-                if wanted.settings.checkpoint is None:
-                    train(wanted.settings, data, self.folder, wanted.record_steps, display)
                 measure(wanted.settings, data, self.folder, wanted.identity, wanted.downloads)
         record = read_teacher_record(self.folder / "record.json")
         assert record is not None, "it was complete, or has just been written"
@@ -66,6 +68,11 @@ class Teacher:
         given, stated = wanted.settings.checkpoint, self.facts.stated_accuracy
         if given is not None and stated is not None:
             display.note(compare_accuracy(given, stated, self.facts.test_top1))
+
+    def _train_if(self, needed: bool) -> None:
+        """Train, or train again where a file of it is damaged: it comes out the same. The caller holds the lock."""
+        if needed:
+            train(self.settings, self.data, self.folder, self._record_steps, self.display)
 
     @cached_property
     def network(self) -> Network:
@@ -75,8 +82,9 @@ class Teacher:
     @cached_property
     def outputs(self) -> dict[str, Tensor]:
         """On un-augmented images: logits of `val` and `test`, (N, C), and which of `train` are wrong, (N,) bool."""
-        kept = np.load(self.folder / "outputs.npz")
-        return {name: torch.from_numpy(kept[name]).to(self.data.device) for name in ("val", "test", "train_wrong")}
+        kept = files.load_arrays(self.folder / "outputs.npz", *_OUTPUTS)
+        assert kept is not None, "it was complete, or has just been written"
+        return {name: torch.from_numpy(array).to(self.data.device) for name, array in kept.items()}
 
     def source(self, distiller: Distiller) -> Source:
         """The teacher as a source of supervision: by view, unless features are needed or views have no number."""
@@ -166,8 +174,9 @@ class Teacher:
         """Scores of a selection strategy, (N,) float64; kept in the teacher's folder."""
         path = self.folder / f"scores-{digests.of_values({'strategy': scoring_key(selection)})}.npz"
         with parallel.locked(self.folder, self.display.note):
-            if parallel.agreed(path.exists()):
-                return torch.from_numpy(np.load(path)["scores"])
+            kept = parallel.agreed(files.load_arrays(path, "scores"))
+            if kept is not None:
+                return torch.from_numpy(kept["scores"])
             scores = selection.scores(self._selection_inputs()).cpu()
             if not parallel.is_main():
                 return scores
@@ -182,11 +191,12 @@ class Teacher:
 
     def _snapshots(self) -> list[Snapshot]:
         """The teacher's outputs at points of its training, oldest first."""
+        paths = sorted(self.folder.glob("snapshot-*.pt"))
+        self._train_if(not parallel.agreed(all(files.is_sound(path) for path in paths)))
         shots = []
-        for path in sorted(self.folder.glob("snapshot-*.pt")):
+        for path in paths:
             kept = files.load_own(path)
-            if kept is None:
-                continue
+            assert kept is not None, "it was sound, or has just been written"
             network = load_snapshot_network(self.settings.network, self.data, kept["model"])
             train_outputs, val_outputs = (
                 _for_scoring(outputs(network, self.data, split)) for split in (self.data.train, self.data.val)
@@ -221,4 +231,9 @@ def _enough_memory(gibibytes: float) -> Iterator[None]:
 
 
 def _complete(folder: Path) -> bool:
-    return read_teacher_record(folder / "record.json") is not None and (folder / "outputs.npz").exists()
+    outputs_there = files.load_arrays(folder / "outputs.npz", *_OUTPUTS) is not None
+    return outputs_there and read_teacher_record(folder / "record.json") is not None
+
+
+def _has_weights(wanted: Wanted) -> bool:
+    return wanted.settings.checkpoint is not None or files.is_sound(wanted.folder / "teacher.pt")

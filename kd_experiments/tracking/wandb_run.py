@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -39,6 +40,9 @@ class Tracker:
         for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR"):
             os.environ.setdefault(name, str(folder / "files"))  # a run writes only below its results folder
         (folder / "files").mkdir(parents=True, exist_ok=True)
+        if wanted.mode == "offline":
+            for left in folder.glob(f"offline-run-*-{record.signature}"):  # this run was stopped; all is logged again
+                shutil.rmtree(left, ignore_errors=True)
         import wandb
 
         label, config = record.label, record.config

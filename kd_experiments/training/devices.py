@@ -117,6 +117,12 @@ def make_deterministic(device: torch.device, threads: int | None, precision: Pre
         torch.use_deterministic_algorithms(exact, warn_only=True)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Did an allocation fail, on whatever device? On the CPU torch says so in words only."""
+    said = isinstance(error, RuntimeError) and ("allocate memory" in str(error) or "not enough memory" in str(error))
+    return said or isinstance(error, MemoryError | torch.OutOfMemoryError)
+
+
 def cpu_name() -> str:
     """The processor, as it calls itself."""
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:

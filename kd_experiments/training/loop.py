@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from kd_experiments import stopping
 from kd_experiments.data.dataset import Data
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Network, Output
@@ -147,6 +148,7 @@ class Training:
         parallel.check_batches(len(self.data.train), self.recipe.batch_size)
         self._recorded: tuple[tuple[bool, ...], capture.RecordedStep] | None = None
         self._names: list[str] = []  # of what a step returns
+        self._begun: dict[str, Any] | None = None  # an epoch that was stopped after some of its steps
 
     @property
     def epoch(self) -> int:
@@ -155,12 +157,14 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         """Everything a resumed run needs, ready for `torch.save`."""
-        return {"learners": [learner.state() for learner in self.learners], "history": self.history}
+        learners = [learner.state() for learner in self.learners]
+        return {"learners": learners, "history": self.history, "begun": self._begun}
 
     def restore(self, state: dict[str, Any]) -> None:
         for learner, saved in zip(self.learners, state["learners"], strict=True):
             learner.restore(saved)
         self.history = state["history"]
+        self._begun = state["begun"]
 
     def run(
         self,
@@ -184,8 +188,8 @@ class Training:
         return self.recipe.steps_per_epoch(len(self.data.train))
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
-        """One epoch; the host waits for the device once, at its end."""
-        started = time.perf_counter()
+        """One epoch; the host waits for the device once, at its end. Raises `Stopped` after a step."""
+        started, done, totals = time.perf_counter(), 0, None
         torch.manual_seed(derive(self.seed, "epoch", epoch))  # dropout and the like
         for learner in self.learners:
             learner.begin_epoch(epoch)
@@ -193,20 +197,44 @@ class Training:
             self.source.begin_epoch(self.data.epoch_views(self.seed, epoch), self.learners[0].initialising)
         size = self.recipe.batch_size
         order = self.order(epoch)[: size * self.recipe.steps_of(epoch, self._steps)]
-        totals: Tensor | None = None
+        if self._begun is not None:
+            done, totals = self._continue(self._begun)
+            started -= self._begun["seconds"]
+            self._begun = None
+        left = order[size * done :]
         train_step = self._step_of_epoch()
-        own = self.data.training_batches(parallel.own_part(order, size), self.seed, epoch, parallel.own_size(size))
-        for step, (index, (own_index, images)) in enumerate(zip(order.split(size), own, strict=True)):
+        own = self.data.training_batches(parallel.own_part(left, size), self.seed, epoch, parallel.own_size(size))
+        for step, (index, (own_index, images)) in enumerate(zip(left.split(size), own, strict=True), start=done):
             strong = self.data.strong_view(own_index, images, self.seed, epoch) if self._twice else None
             lr = _single(self.recipe.lr_at(epoch, step, self._steps))
             fraction = (epoch * self._steps + step) / self.recipe.steps(self._steps)
             values = train_step(index, own_index, images, strong, epoch, fraction, lr)
             weighted = values * len(index)
             totals = weighted if totals is None else totals.add_(weighted)
+            if stopping.is_asked() and size * (step + 1) < len(order):
+                self._begun = self._interrupted(step + 1, totals, time.perf_counter() - started)
+                stopping.stop_if_asked()
         assert totals is not None
         means = dict(zip(self._names, (totals / len(order)).tolist(), strict=True))  # the epoch's one synchronisation
         seconds = time.perf_counter() - started
         return means | {"train_seconds": seconds, "images_per_second": len(order) / seconds}
+
+    def _interrupted(self, steps: int, totals: Tensor, seconds: float) -> dict[str, Any] | None:
+        """What it takes to go on after so many steps of an epoch; several processes go on from its beginning."""
+        if parallel.processes() > 1:
+            return None
+        cuda = self.data.device.type == "cuda"
+        generators = [torch.get_rng_state(), *([torch.cuda.get_rng_state(self.data.device)] if cuda else [])]
+        kept = {"steps": steps, "totals": totals, "names": self._names, "seconds": seconds, "generators": generators}
+        return kept
+
+    def _continue(self, begun: dict[str, Any]) -> tuple[int, Tensor]:
+        """The steps that are done, and what they have summed up, (columns,)."""
+        self._names = begun["names"]
+        torch.set_rng_state(begun["generators"][0])
+        if self.data.device.type == "cuda":
+            torch.cuda.set_rng_state(begun["generators"][1], self.data.device)
+        return begun["steps"], begun["totals"].to(self.data.device)
 
     def order(self, epoch: int) -> Tensor:
         """The order of the samples in one epoch, (N,) int64: a matter of seed and epoch alone."""

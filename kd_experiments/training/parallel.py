@@ -75,6 +75,7 @@ def locked(folder: Path, note: Callable[[str], None]) -> Iterator[None]:
             note(f"waiting for the process that works in {folder}")
             lock.acquire()
     try:
+        files.remove_parts(folder)
         wait()
         yield
     finally:
