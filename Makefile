@@ -36,10 +36,10 @@ demo: setup  ## the main job on the embedded data set: LRDS, its teacher include
 	$(RUN) -m kd_experiments method=lrds selection.ratio=0.8 paths.results=$(RESULTS)
 
 test: lint  ## lint, then the tests that need nothing but Python
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses=4 -m "not slow"
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses=4 -m "not slow" $(ARGS)
 
 test-slow: $(CHECKED)  ## the other tests: schedulers, browser, processes that are killed, ten thousand records, the wheel
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses=2 -m slow
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses=2 -m slow $(ARGS)
 
 lint: $(CHECKED)  ## style and types
 	$(RUN) -m ruff check .

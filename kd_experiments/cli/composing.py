@@ -12,7 +12,7 @@ from kd_experiments.places import home
 
 
 def prepare() -> None:
-    """Tell Hydra everything there is to choose from (our folders, the user's, the networks of both), and what not to."""
+    """Tell Hydra what there is to choose from, in our folders and the user's, and have it refuse what is not."""
     from hydra.core.plugins import Plugins
 
     from kd_experiments.cli import guard
