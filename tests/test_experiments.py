@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from kd_experiments.cli.choices import choices
 from kd_experiments.cli.composing import composer
 from kd_experiments.config import check
-from kd_experiments.data.dataset import Data, Split
+from kd_experiments.data.dataset import Data, MemoryData, Split
 from kd_experiments.data.views import Views
 from kd_experiments.students import make_objective
 from kd_experiments.teachers.frozen import LiveTeacher
@@ -113,7 +113,9 @@ def random_data() -> Data:
     labels = torch.randint(0, 100, (8,), generator=generator)
     split = Split(images, labels, labels, torch.arange(8))
     names = tuple(map(str, range(100)))
-    return Data("random", split, split, split, names, torch.full((3,), 0.5), torch.full((3,), 0.25), Views(4, True))
+    return MemoryData(
+        "random", split, split, split, names, torch.full((3,), 0.5), torch.full((3,), 0.25), Views(4, True)
+    )
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)

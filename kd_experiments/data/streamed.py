@@ -57,7 +57,7 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class StreamedData(Data):
+class StreamedData(Data[ImageFiles]):
     """Images from files, bounded memory: a batch, and `workers` times two pieces of `PIECE` images.
 
     Whatever `workers` is, the same batches come in the same order, bit for bit.
@@ -80,13 +80,11 @@ class StreamedData(Data):
 
     @cached_property
     def _shards(self) -> Tensor | None:
-        assert isinstance(self.train.images, ImageFiles)
         return self.train.images.shards()
 
     def training_batches(
         self, order: Tensor, seed: int, epoch: int, batch_size: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        assert isinstance(self.train.images, ImageFiles)
         augmentation = Augmentation(self.crops, seed, epoch)
         with contextlib.closing(
             batches(self.train.images, order.cpu(), batch_size, augmentation, self.workers, self.device)
@@ -100,8 +98,7 @@ class StreamedData(Data):
         shown = (images * scale + shift).round_().clamp_(0, 255).to(torch.uint8)
         return self.normalise(rand_augment(shown, index, seed, epoch))
 
-    def evaluation_batches(self, split: Split, chunk: int) -> Iterator[Tensor]:
-        assert isinstance(split.images, ImageFiles)
+    def evaluation_batches(self, split: Split[ImageFiles], chunk: int) -> Iterator[Tensor]:
         everything = torch.arange(len(split))
         with contextlib.closing(batches(split.images, everything, chunk, None, self.workers, self.device)) as found:
             for images in found:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kd_experiments.cli.choices import choices
 from kd_experiments.config import Config, check
-from kd_experiments.data.dataset import Data, Split
+from kd_experiments.data.dataset import Data, MemoryData, Split
 from kd_experiments.data.views import Views
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Network, build
@@ -36,7 +36,7 @@ def data_of(size: int) -> Data:
     images = torch.randint(0, 256, (SAMPLES, 3, size, size), dtype=torch.uint8, generator=generator)
     labels = torch.arange(SAMPLES) % CLASSES
     split = Split(images, labels, labels, torch.arange(SAMPLES))
-    return Data(
+    return MemoryData(
         "random", split, split, split, tuple("abcd"), torch.full((3,), 0.5), torch.full((3,), 0.25), Views(1, True)
     )
 
