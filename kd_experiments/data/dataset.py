@@ -13,18 +13,18 @@ from kd_experiments.data.image_files import ImageFiles
 from kd_experiments.data.strong_views import rand_augment
 from kd_experiments.data.views import Views
 
-I = TypeVar("I", Tensor, ImageFiles)  # where the images of a data set are
+ImagesT = TypeVar("ImagesT", Tensor, ImageFiles)  # where the images of a data set are
 
 
 @dataclass(frozen=True)
-class Split(Generic[I]):
+class Split(Generic[ImagesT]):
     """Images (N, C, H, W) uint8 (or the files that hold them) and labels (N,) int64, as the run sees them.
 
     `true_labels` are the labels before label noise; without noise they are the same tensor. `origin` (N,) says where
     each sample stands in the data set as it is stored.
     """
 
-    images: I
+    images: ImagesT
     labels: Tensor
     true_labels: Tensor
     origin: Tensor
@@ -32,27 +32,27 @@ class Split(Generic[I]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def at(self, index: Tensor) -> Split[I]:
+    def at(self, index: Tensor) -> Split[ImagesT]:
         """The samples `index` (n,), on the split's device, as a split of their own."""
         return Split(self.images[index], self.labels[index], self.true_labels[index], self.origin[index.cpu()])
 
-    def to(self, device: torch.device) -> Split[I]:
+    def to(self, device: torch.device) -> Split[ImagesT]:
         labels = self.labels.to(device)
         true_labels = labels if self.true_labels is self.labels else self.true_labels.to(device)
         return Split(self.images.to(device), labels, true_labels, self.origin)
 
 
 @dataclass(frozen=True)
-class Data(Generic[I]):
+class Data(Generic[ImagesT]):
     """Everything a run needs to know about its data; images stay uint8 until they are shown to a network.
 
     `MemoryData` holds the images, `StreamedData` reads them from files again and again.
     """
 
     name: str
-    train: Split[I]
-    val: Split[I]
-    test: Split[I]
+    train: Split[ImagesT]
+    val: Split[ImagesT]
+    test: Split[ImagesT]
     class_names: tuple[str, ...]
     mean: Tensor  # (C,) in units of 1, of the images scaled to [0, 1]
     std: Tensor  # (C,)
@@ -120,7 +120,7 @@ class Data(Generic[I]):
         """
         raise NotImplementedError
 
-    def evaluation_batches(self, split: Split[I], chunk: int) -> Iterator[Tensor]:
+    def evaluation_batches(self, split: Split[ImagesT], chunk: int) -> Iterator[Tensor]:
         """All images of a split, un-augmented, in order: batches of `chunk`, as `normalise` has them."""
         raise NotImplementedError
 

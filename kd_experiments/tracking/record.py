@@ -30,6 +30,13 @@ class LabelFacts:
     teacher: str | None
     replicate: str
 
+    @property
+    def seeds(self) -> str:
+        """The replicate for a person: the run's seed, and every other that is not 0."""
+        return ", ".join(
+            part for part in self.replicate.split(", ") if part.startswith("seed=") or not part.endswith("=0")
+        )
+
 
 @dataclass(frozen=True)
 class DataFacts:

@@ -19,7 +19,7 @@ def already_done(record: Record, record_file: Path, changed: Sequence[str]) -> s
 def summary_lines(record: Record, record_file: Path) -> list[str]:
     """What was done, what came out, where it is and what to try next; from the record alone."""
     label, metrics, student = record.label, record.metrics, record.student
-    lines = ["", f"{label.method} on {label.stage}, {label.replicate}, run {record.signature}"]
+    lines = ["", f"{label.method} on {label.stage}, {label.seeds}, run {record.signature}"]
     if record.status == "diverged":
         return [*lines, f"  diverged   {record.error}", f"  record     {record_file}"]
     assert student is not None, "a complete run has a student"
