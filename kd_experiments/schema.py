@@ -153,7 +153,8 @@ def typed_part(cls: type, given: Mapping[str, Any], where: str) -> dict[str, Any
 
 def construct_part(cls: type[T], values: Mapping[str, Any]) -> T:
     """Call the constructor with values that `typed_part` has converted."""
-    return cls(**{name: construct(values[name], annotation) for name, annotation in parameters(cls).items()})
+    part: type = cls  # for mypy, a type[T] has no hash
+    return cls(**{name: construct(values[name], annotation) for name, annotation in parameters(part).items()})
 
 
 def typed(value: Any, annotation: Any, where: str) -> Any:
