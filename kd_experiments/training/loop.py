@@ -216,8 +216,8 @@ class Training:
         return self.recipe.lr if epoch < 0 else self.recipe.lr_at(epoch, step, self._steps)
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
-        """One epoch; the host waits for the device once, at its end. Raises `Stopped` after a step. Below 0 it is one of
-        initialisation.
+        """One epoch, one of initialisation below 0; the host waits for the device once, at its end. Raises `Stopped`
+        after a step.
         """
         started, done, totals = time.perf_counter(), 0, None
         torch.manual_seed(derive(self.seed, "epoch", epoch))  # dropout and the like
