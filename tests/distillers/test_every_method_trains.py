@@ -87,7 +87,7 @@ def cancelled_by_a_norm(objective: nn.Module) -> set[str]:
 
 def training_of(config: Config, data: Data, teacher: Network) -> Training:
     taught = config.source == "teacher"
-    learners = make_learners(config, data, (lambda: teacher) if taught else None)  # type: ignore[arg-type]
+    learners = make_learners(config, data, (lambda: teacher) if taught else None)
     selected = None if isinstance(config.selection, NoSelection) else (torch.arange(SAMPLES) % 5 != 0).float()
     source = LiveTeacher(teacher, data) if taught else None
     return Training(learners, data, config.recipe, 0, source, selected)

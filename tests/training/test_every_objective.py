@@ -17,7 +17,7 @@ from kd_experiments.distillers.none import NoDistiller
 from kd_experiments.distillers.sdd import SDD
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Network, Output
-from kd_experiments.run import _make_objective
+from kd_experiments.students import make_objective
 from kd_experiments.supervision.progress import Progress
 from kd_experiments.supervision.revision import TemperatureValue, two_class_average
 from kd_experiments.supervision.temperature import Temperatures, standardise
@@ -63,7 +63,7 @@ def said(logits: Tensor, scatter: float = 0.0) -> Output:
 
 
 def objective_of(config: Config, classes: int, dtype: torch.dtype) -> Objective:
-    objective = _make_objective(config)
+    objective = make_objective(config)
     objective.distiller.inspect_labels(torch.arange(classes).repeat(10_000), classes)
     if objective.distiller.needs != "logits" and not isinstance(objective.distiller, SDD):
         objective.distiller = NoDistiller()  # its KD term is left

@@ -13,7 +13,7 @@ from kd_experiments.distillers.kd import KD, kd
 from kd_experiments.distillers.logit_mse import LogitMSE
 from kd_experiments.distillers.tfkd_reg import TfKDReg
 from kd_experiments.networks import Output
-from kd_experiments.run import _make_objective
+from kd_experiments.students import make_objective
 from kd_experiments.supervision.label_loss import CrossEntropy, cross_entropy
 from kd_experiments.supervision.progress import Progress
 from kd_experiments.supervision.revision import LabelRevision, NoRevision
@@ -159,7 +159,7 @@ def test_an_ablation_of_lrds_changes_one_thing() -> None:
     family = {}
     for name in names:
         config = check(composed(f"method={name}"))
-        objective = _make_objective(config)
+        objective = make_objective(config)
         source = Output(torch.nn.functional.one_hot(LABELS, 5) * 3.0 + TEACHER / 10, (), (), TEACHER)
         assert not (source.logits.argmax(1) != LABELS).any()
         batch = Batch(torch.arange(16), STUDENT, LABELS, LABELS, torch.ones(16).double())

@@ -10,7 +10,6 @@ import math
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from kd_experiments.config import check
 from kd_experiments.networks import Network, Output, build
-from kd_experiments.run import make_learners
+from kd_experiments.students import make_learners
 from kd_experiments.training.loop import Training
 from kd_experiments.training.objective import Batch
 from tests.conftest import composed
@@ -78,7 +77,7 @@ def real(method: str) -> tuple[Training, Network]:
         | {"selection": {"name": "none"}}
     )  # fmt: skip
     source = build("resnet14", classes=CLASSES, channels=3, size=8).eval()
-    (learner,) = make_learners(config, data_of(8), SimpleNamespace(network=source))  # type: ignore[arg-type]
+    (learner,) = make_learners(config, data_of(8), lambda: source)
     for module in (learner.network, learner.objective, source):
         formula(module.double())
     learner.optimizer = config.recipe.make_optimizer([*learner.network.parameters(), *learner.objective.parameters()])
