@@ -63,7 +63,8 @@ def _method(identity: Values, values: Values) -> str:
     """The nearest method file with or without a plug-in, and what differs from it."""
     own = {key: identity[key] for key in METHOD_GROUPS if key in identity}
     found = [
-        (_differences(own, other), _unlike(own, other), plug_in, name) for name, plug_in, other in _candidates(values)
+        (_differences(own, other, values), _unlike(own, other), plug_in, name)
+        for name, plug_in, other in _candidates(values)
     ]
     differences, _, plug_in, name = min(found, key=lambda one: (len(one[0]), one[1], one[2] != "none", one[3], one[2]))
     words = [name if plug_in == "none" else f"{name} + {plug_in}"]
@@ -85,13 +86,13 @@ def _candidates(values: Values) -> Iterator[tuple[str, str, Values]]:
                 yield name, plug_in, typed_parts | {"method": typed_method(given["method"])}
 
 
-def _differences(own: Values, other: Values) -> dict[str, Any]:
+def _differences(own: Values, other: Values, values: Values) -> dict[str, Any]:
     """What must be typed after the other's name to get the own values: short key -> value."""
     found: dict[str, Any] = {}
     for group, mine in own.items():
         its = other[group]
         if group != "method" and mine["name"] != its["name"]:
-            found[group], its = _nearest(group, mine, other)
+            found[group], its = _nearest(group, mine, {**values, **other})
         found |= {short_key(f"{group}.{key}"): value for key, value in _changed(mine, its).items()}
     return found
 
