@@ -74,30 +74,26 @@ def steps(subject: Subject, name: str, count: int) -> Callable[[], object]:
 
     They are the start of one and the same epoch, so that after the first call the teacher's table knows its views.
     """
-    training, stage = shortened(subject, name, count)
-    return partial(training.train_epoch, stage)
+    return partial(shortened(subject, name, count).train_epoch, 0)
 
 
-def shortened(subject: Subject, name: str, count: int) -> tuple[Training, int]:
-    """A method's training whose epoch after the initialisation stage has `count` steps, and that epoch's number."""
+def shortened(subject: Subject, name: str, count: int) -> Training:
+    """A method's training whose first epoch, after an initialisation if there is one, has `count` steps."""
     config = subject.with_overrides(f"method={name}")
-    data = subject.data
-    stage = config.make_distiller().initialisation_epochs
-    iterations = stage * config.recipe.steps_per_epoch(len(data.train)) + count
-    return subject.training(replace(config, recipe=replace(config.recipe, iterations=iterations))), stage
+    return subject.training(replace(config, recipe=replace(config.recipe, iterations=count)))
 
 
 def memory(subject: Subject, name: str) -> float:
     """Bytes a method's training takes at its peak: what it keeps between steps, and what one step allocates."""
     if subject.data.device.type == "cuda":
         before = torch.cuda.memory_allocated()
-        training, stage = shortened(subject, name, 1)
+        training = shortened(subject, name, 1)
         torch.cuda.reset_peak_memory_stats()
-        training.train_epoch(stage)
+        training.train_epoch(0)
         return torch.cuda.max_memory_allocated() - before
-    training, stage = shortened(subject, name, 1)
+    training = shortened(subject, name, 1)
     if training.source is not None:
-        training.train_epoch(stage)  # the table is filled
+        training.train_epoch(0)  # the table is filled
     kept = [tensor for learner in training.learners for tensor in _kept(learner.network, learner.objective)]
     kept += [
         value
@@ -108,7 +104,7 @@ def memory(subject: Subject, name: str) -> float:
     ]
     if any(learner.objective.distiller.needs == "features" for learner in training.learners):
         kept += _kept(subject.teacher.network)
-    return sum(tensor.nbytes for tensor in kept) + allocated(partial(training.train_epoch, stage))
+    return sum(tensor.nbytes for tensor in kept) + allocated(partial(training.train_epoch, 0))
 
 
 def allocated(work: Callable[[], object]) -> int:

@@ -55,9 +55,10 @@ class PathsConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """`student.*` and `peer.*`."""
+    """`student.*` and `peer.*`: which network, and a file with the weights it starts from; null: fresh ones."""
 
     network: str
+    checkpoint: str | None
 
     def __post_init__(self) -> None:
         check_name("network", self.network)
@@ -131,7 +132,7 @@ class Config(Parts):
     @property
     def reads_logits(self) -> bool:
         """Does any term read what the source predicts? A feature distiller without a KD term does not."""
-        return DISTILLERS[self.method.distiller].needs == "logits" or self.method.kd_weight > 0
+        return DISTILLERS[self.method.distiller].reads_logits() or self.method.kd_weight > 0
 
     @property
     def distillation_temperature(self) -> Temperature:
@@ -270,11 +271,10 @@ def _check_together(config: Config) -> None:
             f"selection={config.values['selection']['name']}: it is scored by a frozen teacher, but in "
             f"method={method} two networks teach each other; use selection=none or selection=random"
         )
-    stage = config.make_distiller().initialisation_epochs
-    if stage >= config.recipe.epochs:
+    if config.teacher.seen_val != "unknown" and config.teacher.checkpoint is None:
         raise UserError(
-            f"method.initialisation_epochs={stage}: leaves none of recipe.epochs={config.recipe.epochs} to distil; "
-            f"give fewer initialisation epochs, or more epochs"
+            f"teacher.seen_val={str(config.teacher.seen_val).lower()}: it says what a checkpoint has seen, and a "
+            f"teacher trained here never sees val; give teacher.checkpoint=FILE, or leave it out"
         )
     if config.source == "none" and config.method.kd_weight > 0:
         raise UserError(

@@ -144,7 +144,7 @@ class Story:
         recorder = capture.recorder(data.device, config.capture)
         training = Training(learners, data, config.recipe, config.seed, source, selected, recorder)
         title = f"{self.record.label.method} {config.student.network}"
-        epochs = training.recipe.epochs
+        epochs = training.epochs
 
         def restored(history: list[Row]) -> None:
             folder.write_history(history)

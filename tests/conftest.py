@@ -76,7 +76,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=Path,
         default=None,
         metavar="DIR",
-        help="a folder with losses.json + losses.npz, models.json, or both, to check instead of tests/golden",
+        help="a folder with losses*.json + losses*.npz, models.json, or both, to check instead of tests/golden",
     )
 
 

@@ -29,6 +29,7 @@ from kd_experiments.private import full_key
 TEACHER = {
     "checkpoint": None,
     "seed": 0,
+    "seen_val": "unknown",
     "snapshots": 5,
     "table": "auto",
     "table_dtype": "float32",
@@ -40,10 +41,10 @@ def register_networks() -> None:
     """Register `teacher=`, `student=` and `peer=` choices from the network catalogue, and the tables' resolvers."""
     store = ConfigStore.instance()
     for name in names():
-        store.store(group="student", name=name, node={"network": name})
-        store.store(group="peer", name=name, node={"network": name})
+        store.store(group="student", name=name, node={"network": name, "checkpoint": None})
+        store.store(group="peer", name=name, node={"network": name, "checkpoint": None})
         store.store(group="teacher", name=name, node={"network": name, **TEACHER})
-    store.store(group="peer", name="same", node={"network": "${student.network}"})
+    store.store(group="peer", name="same", node={"network": "${student.network}", "checkpoint": None})
     register_resolvers()
 
 

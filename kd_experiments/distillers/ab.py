@@ -15,8 +15,10 @@ from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distil
 from kd_experiments.distillers.features import Regressor, deepest, source_of
 from kd_experiments.networks import Output
 from kd_experiments.schema import Interval, NonNegative
+from kd_experiments.supervision.precision import full_precision
 
 
+@full_precision
 def boundary(student: Tensor, teacher: Tensor, margin: float) -> Tensor:
     """Squared distance by which a neuron misses the margin on the teacher's side, summed, (B, C, H, W) -> (B,).
 
@@ -25,6 +27,7 @@ def boundary(student: Tensor, teacher: Tensor, margin: float) -> Tensor:
     return torch.where(teacher > 0, margin - student, student + margin).clamp_min(0).square().flatten(1).sum(1)
 
 
+@full_precision
 def ab(student: Sequence[Tensor], teacher: Sequence[Tensor], margin: float) -> Tensor:
     """3/1000 * sum over levels l = 1..L of 2^(l - L) * boundary loss, -> (B,); the public benchmark's scales [code]."""
     losses = [boundary(s, t, margin) for s, t in zip(student, teacher, strict=True)]

@@ -15,13 +15,16 @@ from torch import Tensor
 from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import deepest, per_sample_mean, same_size, source_of
 from kd_experiments.schema import Positive
+from kd_experiments.supervision.precision import full_precision
 
 
+@full_precision
 def attention(maps: Tensor, p: float) -> Tensor:
     """Mean over channels of |f|^p, scaled to norm 1: (B, C, H, W) -> (B, HW)."""
     return F.normalize(maps.abs().pow(p).mean(1).flatten(1))
 
 
+@full_precision
 def at(student: Tensor, teacher: Tensor, p: float) -> Tensor:
     """Mean over places of (a^s - a^t)^2, (B, C, H, W) -> (B,); channels may differ, sizes are pooled to the smaller."""
     student, teacher = same_size(student, teacher)

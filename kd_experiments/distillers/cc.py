@@ -11,8 +11,10 @@ from kd_experiments.distillers.features import source_of
 from kd_experiments.distillers.relations import counted
 from kd_experiments.networks import Output
 from kd_experiments.schema import Count
+from kd_experiments.supervision.precision import full_precision
 
 
+@full_precision
 def cc(student: Tensor, teacher: Tensor, taught: Tensor) -> Tensor:
     """Mean over neighbours i, i + 1 of sum_d |e^s - e^t|_{i,d} |e^s - e^t|_{i+1,d}, (B, D), (B, D), (B,) bool -> ().
 

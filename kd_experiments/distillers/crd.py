@@ -14,8 +14,10 @@ from kd_experiments.distillers.features import source_of
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Output
 from kd_experiments.schema import Count, Interval, Positive
+from kd_experiments.supervision.precision import full_precision
 
 
+@full_precision
 def contrast(scores: Tensor, samples: int) -> Tensor:
     """Noise-contrastive loss of K + 1 scores, the true pair first, (B, K + 1) -> (B,).
 

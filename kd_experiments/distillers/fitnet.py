@@ -9,8 +9,10 @@ from torch import Tensor
 from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import Regressor, per_sample_mean, source_of, stage
 from kd_experiments.networks import Output
+from kd_experiments.supervision.precision import full_precision
 
 
+@full_precision
 def hint(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean of (r(f^s) - f^t)^2 over channels and places, (B, C, H, W) -> (B,); `student` is regressed already."""
     return per_sample_mean((student - teacher).square())

@@ -18,14 +18,17 @@ from kd_experiments.distillers.features import deepest, per_sample_mean, same_si
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Output
 from kd_experiments.schema import Interval
+from kd_experiments.supervision.precision import full_precision
 
 
+@full_precision
 def flow(bottom: Tensor, top: Tensor) -> Tensor:
     """FSP matrix of two stages, mean over places of f_i g_j, (B, C, H, W), (B, D, H', W') -> (B, C, D)."""
     bottom, top = (maps.flatten(2) for maps in same_size(bottom, top))
     return torch.bmm(bottom, top.transpose(1, 2)) / bottom.shape[2]
 
 
+@full_precision
 def fsp(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
     """Sum over neighbouring stages of the mean of (G^s - G^t)^2, -> (B,)."""
     losses = [

@@ -17,8 +17,10 @@ from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distil
 from kd_experiments.distillers.features import per_sample_mean, same_size, source_of, stage
 from kd_experiments.networks import Output
 from kd_experiments.schema import Interval, Positive
+from kd_experiments.supervision.precision import full_precision
 
 
+@full_precision
 def ft(student: Tensor, teacher: Tensor, p1: float, p2: float) -> Tensor:
     """Mean over places of |a(s) - a(t)|^p2, (B, C, H, W) -> (B,); a = mean over channels of |f|^p1, at norm 1."""
     student, teacher = (F.normalize(maps.abs().pow(p1).mean(1).flatten(1)) for maps in same_size(student, teacher))
@@ -42,6 +44,7 @@ class FT(Distiller):
     """
 
     needs: ClassVar[Needs] = "features"
+    initialises_student: ClassVar[bool] = False  # it is the paraphraser's stage
 
     def __init__(
         self,

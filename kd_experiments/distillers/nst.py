@@ -13,8 +13,10 @@ from torch import Tensor
 
 from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import deepest, per_sample_mean, same_size, source_of
+from kd_experiments.supervision.precision import full_precision
 
 
+@full_precision
 def nst(student: Tensor, teacher: Tensor) -> Tensor:
     """Squared maximum mean discrepancy between the channels of two maps, (B, C, H, W) -> (B,).
 

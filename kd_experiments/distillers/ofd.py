@@ -12,6 +12,7 @@ from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distil
 from kd_experiments.distillers.features import deepest, pool_to, source_of
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Network, Output
+from kd_experiments.supervision.precision import full_precision
 
 
 def margin(norm: nn.BatchNorm2d) -> Tensor:
@@ -27,6 +28,7 @@ def margin(norm: nn.BatchNorm2d) -> Tensor:
     return torch.where(below > 1e-3, expected, -3 * sigma).to(norm.weight.dtype)
 
 
+@full_precision
 def ofd(student: Tensor, teacher: Tensor, margins: Tensor) -> Tensor:
     """Partial squared distance to the margin ReLU of the teacher, summed, (B, C, H, W), same, (C,) -> (B,).
 

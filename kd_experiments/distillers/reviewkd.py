@@ -12,8 +12,10 @@ from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distil
 from kd_experiments.distillers.features import deepest, per_sample_mean, pool_to, source_of
 from kd_experiments.networks import Output
 from kd_experiments.schema import Count
+from kd_experiments.supervision.precision import full_precision
 
 
+@full_precision
 def hcl(student: Tensor, teacher: Tensor) -> Tensor:
     """Hierarchical context loss of one level, (B, C, H, W) -> (B,).
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import source_of
 from kd_experiments.distillers.relations import counted, pairs
+from kd_experiments.supervision.precision import full_precision
 
 
 def similarity(maps: Tensor, taught: Tensor) -> Tensor:
@@ -18,6 +19,7 @@ def similarity(maps: Tensor, taught: Tensor) -> Tensor:
     return F.normalize(flat @ flat.T * pairs(taught, flat), dim=1)
 
 
+@full_precision
 def sp(student: Tensor, teacher: Tensor, taught: Tensor) -> Tensor:
     """||G^s - G^t||_F^2 / n^2 over the n taught samples, (B, ...), (B, ...), (B,) bool -> ()."""
     _, count = counted(taught, student)

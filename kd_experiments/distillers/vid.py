@@ -13,10 +13,12 @@ from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distil
 from kd_experiments.distillers.features import deepest, per_sample_mean, same_size, source_of
 from kd_experiments.networks import Output
 from kd_experiments.schema import Interval
+from kd_experiments.supervision.precision import full_precision
 
 SMALLEST_VARIANCE = 1e-5
 
 
+@full_precision
 def gaussian_nll(mean: Tensor, variance: Tensor, teacher: Tensor) -> Tensor:
     """Mean of ((f^t - mean)^2 / variance + log variance) / 2, (B, C, H, W), (C,), (B, C, H, W) -> (B,)."""
     variance = variance[:, None, None]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.networks.base import Network, kaiming_fan_out, last_norm, pool
+from kd_experiments.networks.base import Network, kaiming_fan_out, last_norm
 
 # (expansion, channels at width 1, blocks, stride of the first block)
 STAGES = (
@@ -87,8 +87,9 @@ class MobileNetV2(Network):
             if number in STAGE_ENDS:
                 yield maps, maps
 
-    def embed(self, before: Tensor, maps: Tensor) -> Tensor:
-        return pool(self.conv2(maps))
+    def last_map(self, before: Tensor, maps: Tensor) -> Tensor:
+        projected: Tensor = self.conv2(maps)
+        return projected
 
     def preactivation_norms(self) -> list[nn.BatchNorm2d | None]:
         return [last_norm(self.conv1), *(last_norm(self.blocks[number]) for number in STAGE_ENDS)]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.networks.base import Network, pool, run_stages
+from kd_experiments.networks.base import Network, run_stages
 from kd_experiments.networks.shuffle_v1 import shuffle
 
 STEM = 24
@@ -99,8 +99,8 @@ class ShuffleNetV2(Network):
     def stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         return run_stages(self.bn1(self.conv1(images)), self.layer1, self.layer2, self.layer3)
 
-    def embed(self, before: Tensor, maps: Tensor) -> Tensor:
-        return pool(F.relu(self.bn2(self.conv2(maps)), inplace=True))
+    def last_map(self, before: Tensor, maps: Tensor) -> Tensor:
+        return F.relu(self.bn2(self.conv2(maps)), inplace=True)
 
     def preactivation_norms(self) -> list[nn.BatchNorm2d | None]:
         return [self.bn1, None, None, None]  # half of a stage's channels come from blocks before its last

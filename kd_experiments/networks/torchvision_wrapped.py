@@ -101,10 +101,14 @@ class TorchvisionMobileNet(Wrapped):
             if index in self.ends:
                 yield maps, maps
 
-    def embed(self, before: Tensor, maps: Tensor) -> Tensor:
+    def last_map(self, before: Tensor, maps: Tensor) -> Tensor:
+        last: Tensor = self.features[self.ends[-1] + 1 :](maps)
+        return last
+
+    def embed(self, last_map: Tensor) -> Tensor:
         head = self._modules["classifier"]  # under this name Network gives out the last layer alone
         assert isinstance(head, nn.Sequential)
-        embedding: Tensor = head[:-1](pool(self.features[self.ends[-1] + 1 :](maps)))
+        embedding: Tensor = head[:-1](pool(last_map))
         return embedding
 
     def preactivation_norms(self) -> list[nn.BatchNorm2d | None]:

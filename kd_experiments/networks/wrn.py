@@ -13,7 +13,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.networks.base import Network, kaiming_fan_out, pool
+from kd_experiments.networks.base import Network, kaiming_fan_out
 from kd_experiments.networks.resnet import conv3x3
 
 
@@ -90,8 +90,8 @@ class WideResNet(Network):
             maps = stage(maps, before)
         yield self.bn1(maps), maps
 
-    def embed(self, before: Tensor, maps: Tensor) -> Tensor:
-        return pool(F.relu(before))
+    def last_map(self, before: Tensor, maps: Tensor) -> Tensor:
+        return F.relu(before)
 
     def preactivation_norms(self) -> list[nn.BatchNorm2d | None]:
         return [self.block1.first.bn1, self.block2.first.bn1, self.block3.first.bn1, self.bn1]

@@ -16,6 +16,7 @@ METHODS = {
     "student": "none", "KD": "kd", "FitNet": "fitnet", "AT": "at", "SP": "sp", "CC": "cc", "VID": "vid", "RKD": "rkd",
     "PKT": "pkt", "AB": "ab", "FT": "ft", "FSP": "fsp", "NST": "nst", "CRD": "crd", "OFD": "ofd", "RC": "rc",
     "ReviewKD": "reviewkd", "DKD": "dkd", "DIST": "dist", "RLD": "rld", "LR": "lr_rld", "LA": "la_ps", "CTKD": "ctkd",
+    "TTM": "ttm", "WTTM": "wttm",
     "KD+LS": "standardised_kd", "DKD+LS": "standardised_dkd", "MLKD(480ep,RandAug)": "mlld",
     "CE": "none", "LS": "none_ls", "CP": "none_cp", "Boot-soft": "none_boot_soft", "ProSelfLC": "none_proselflc",
 }  # fmt: skip
@@ -23,6 +24,8 @@ METHODS = {
 REMARKS = {
     "LR": "LR as re-run there",
     "LA": "LA as re-run there",
+    "TTM": "T and weight of each pair",
+    "WTTM": "T and weight of each pair",
     "MLKD(480ep,RandAug)": "480 epochs, RandAugment",
 }
 # torchvision's networks are those of the ImageNet papers.

@@ -7,8 +7,10 @@ torchvision publishes for a tv_* network.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,15 @@ def fingerprint(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"teacher.checkpoint={path}: cannot be read ({error.strerror})") from error
+
+
+@contextlib.contextmanager
+def told_of(key: str) -> Iterator[None]:
+    """Where a network other than the teacher starts from a file: what is wrong with it is told of that key."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error).replace("teacher.checkpoint", key)) from error
 
 
 def given_state(given: str, network: str, downloads: Path) -> dict[str, Tensor]:

@@ -129,12 +129,7 @@ def _in_float32(network: Network, images: Tensor, device: torch.device, stage: i
     """
     with torch.no_grad(), autocast(device):
         output = network(images) if stage is None else network.up_to(images, stage)
-    return Output(
-        output.logits.float(),
-        tuple(maps.float() for maps in output.features),
-        tuple(maps.float() for maps in output.preactivations),
-        output.embedding.float(),
-    )
+        return output.each(Tensor.float)
 
 
 def chunk_answers(network: Network, data: Data, index: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import contextlib
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from kd_experiments.supervision.influence import SplitOutputs
 from kd_experiments.supervision.selection import Selection, SelectionInputs, Snapshot, scoring_key
 from kd_experiments.teachers.checkpoint_file import compare_accuracy
 from kd_experiments.teachers.frozen import LiveTeacher, TabulatedTeacher
-from kd_experiments.teachers.making import load_network, load_snapshot_network, measure, train
+from kd_experiments.teachers.making import load_network, load_snapshot_network, measure, seen_val, train
 from kd_experiments.teachers.settings import TeacherConfig
 from kd_experiments.teachers.view_table import DiskTable, Holds, MemoryTable, NoTable, TableKind, ViewTable
 from kd_experiments.tracking.display import Display
@@ -64,7 +64,7 @@ class Teacher:
                 measure(wanted.settings, data, self.folder, wanted.identity, wanted.downloads)
         record = read_teacher_record(self.folder / "record.json")
         assert record is not None, "it was complete, or has just been written"
-        self.facts: TeacherFacts = record.facts
+        self.facts: TeacherFacts = replace(record.facts, seen_val=seen_val(wanted.settings))  # this run's claim
         given, stated = wanted.settings.checkpoint, self.facts.stated_accuracy
         if given is not None and stated is not None:
             display.note(compare_accuracy(given, stated, self.facts.test_top1))

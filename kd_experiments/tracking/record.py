@@ -60,6 +60,7 @@ class TeacherFacts:
     parameters: int
     seed: int | None  # None: it came from a checkpoint
     checkpoint: str | None
+    seen_val: Literal["unknown", True, False]  # was the checkpoint trained on images that are held out as val here?
     stated_accuracy: float | None  # what the checkpoint says of itself, in percent
     train_size: int
     train_wrong: int

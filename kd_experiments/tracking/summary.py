@@ -73,6 +73,12 @@ def _teacher(record: Record) -> list[str]:
             f"  teacher    {teacher.network} ({teacher.parameters:,} parameters): test {teacher.test_top1:.2f} %; "
             f"wrong on {teacher.train_wrong} of the {teacher.train_size} training images"
         )
+        if teacher.seen_val is not False:
+            said = "may have been" if teacher.seen_val == "unknown" else "was"
+            lines.append(
+                f"  caution    the checkpoint {said} trained on the images held out as val: its figures on val, and "
+                f"selection scores that use val, are then fits of seen data (teacher.seen_val=true or false says which)"
+            )
     if chosen is not None:
         lines.append(
             f"  selected   {chosen.selected} of {chosen.of} images to be taught ({chosen.share:.0%}), "

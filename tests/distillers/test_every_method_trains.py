@@ -27,6 +27,7 @@ from tests.conftest import composed
 PAIRS = [("resnet14", "resnet8"), ("wrn_16_1", "vgg8"), ("resnet32x4", "ShuffleV2")]
 CLASSES, SAMPLES, BATCH, EPOCHS = 4, 16, 8, 2
 SMALL = {"initialisation_epochs": 1, "negatives": 8, "reversal_epochs": 1}
+ONE_OF_FOUR = {"ldrld": {"k": 2}}  # of so few classes
 SIZE = {"ft": 16}  # vgg8 would shrink 8 pixels to one place, and there all attention is alike
 
 
@@ -49,7 +50,7 @@ def given(method: str) -> dict[str, Any]:
 def config_of(method: str, teacher: str, student: str) -> Config:
     """The method file on a pair; without weight decay, so that what has no gradient does not move."""
     content = given(method)
-    small = {key: value for key, value in SMALL.items() if key in content["method"]}
+    small = {key: value for key, value in SMALL.items() if key in content["method"]} | ONE_OF_FOUR.get(method, {})
     recipe = {"epochs": EPOCHS, "batch_size": BATCH, "lr": 0.01, "weight_decay": 0.0, "warmup_epochs": 0}
     return check(
         content
@@ -57,8 +58,8 @@ def config_of(method: str, teacher: str, student: str) -> Config:
             "method": content["method"] | small,
             "recipe": content["recipe"] | recipe,
             "teacher": content["teacher"] | {"network": teacher},
-            "student": {"network": student},
-            "peer": {"network": student},
+            "student": {"network": student, "checkpoint": None},
+            "peer": {"network": student, "checkpoint": None},
         }
     )
 
@@ -86,7 +87,7 @@ def cancelled_by_a_norm(objective: nn.Module) -> set[str]:
 
 def training_of(config: Config, data: Data, teacher: Network) -> Training:
     taught = config.source == "teacher"
-    learners = make_learners(config, data, (lambda: teacher) if taught else None)  # type: ignore[arg-type]
+    learners = make_learners(config, data, (lambda: teacher) if taught else None)
     selected = None if isinstance(config.selection, NoSelection) else (torch.arange(SAMPLES) % 5 != 0).float()
     source = LiveTeacher(teacher, data) if taught else None
     return Training(learners, data, config.recipe, 0, source, selected)
@@ -113,7 +114,9 @@ def test_it_trains(method: str, pair: tuple[str, str]) -> None:
 
     training.run(dict, keep)  # refuses terms that are not finite
 
-    assert len(training.history) == EPOCHS and all("loss_label" in row for row in training.history[1:])
+    stage = config.make_distiller().initialisation_epochs
+    assert [row["epoch"] for row in training.history] == list(range(-stage, EPOCHS))
+    assert all("loss_label" in row for row in training.history[stage:])
     for learner, (network, objective) in zip(training.learners, before, strict=True):
         assert any(not torch.equal(p, network[key]) for key, p in learner.network.named_parameters())
         excused = cancelled_by_a_norm(learner.objective)

@@ -41,6 +41,9 @@ def test_the_output_fits_together(name: str) -> None:
     assert output.logits.shape == (2, 10)
     assert output.embedding.shape == (2, network.classifier.in_features)
     torch.testing.assert_close(output.logits, again)
+    if output.last_map is not None:
+        torch.testing.assert_close(output.last_map.mean((2, 3)), output.embedding)
+    assert (output.last_map is None) == name.startswith("tv_mobilenet")  # layers stand behind the pooling
     assert [tuple(maps.shape[1:]) for maps in output.features] == network.feature_shapes()
     norms = network.preactivation_norms()
     assert len(output.features) == len(output.preactivations) == len(norms)

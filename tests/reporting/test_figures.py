@@ -287,7 +287,7 @@ def test_temperatures_are_those_of_training(revision: Revision) -> None:
     for part in torch.arange(32).split(16):
         batch = Batch(part, torch.zeros(16, 1, 8, 8), labels[part], labels[part], torch.ones(16))
         outputs = (Output(logits[part], (), (), logits[part]) for logits in (student, source))
-        facts = objective(batch, *outputs, Progress.at(0, 1)).facts
+        facts = objective(batch, *outputs, Progress.at(0, 1)).statistics
         assert float(found[part].mean()) == pytest.approx(float(facts["temperature_mean"]), rel=1e-6)
 
 

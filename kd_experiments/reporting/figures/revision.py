@@ -85,6 +85,7 @@ def distillation_temperature(runs: Sequence[Run]) -> tuple[float, str]:
     if not found:  # only dynamic temperatures: they vary around tau0
         dynamic = ((run.method, run.config.temperature) for run in runs)
         found = [(part.tau0, method) for method, part in dynamic if isinstance(part, DynamicTemperature)]
+    found = found or [(run.config.method.temperature, run.method) for run in runs]
     counts = Counter(value for value, _ in found)
     best = min(counts, key=lambda value: (-counts[value], value))
     methods = sorted({method for value, method in found if value == best})

@@ -20,7 +20,7 @@ from kd_experiments.reporting.figures.runs import Cannot, Run, Setting, Variant,
 from kd_experiments.reporting.figures.style import COLOURS, legend_below
 from kd_experiments.reporting.figures.teacher import predictions, teacher_of
 from kd_experiments.supervision.revision import Revision, wrong_rows
-from kd_experiments.supervision.temperature import DynamicTemperature, Temperature
+from kd_experiments.supervision.temperature import DynamicTemperature, Temperature, drawn
 from kd_experiments.teachers.obtain import on_device
 
 BINS = 40
@@ -93,14 +93,10 @@ def student_logits(run: Run, data: Data, state: dict[str, Tensor]) -> Tensor:
 def temperatures(
     revision: Revision, temperature: Temperature, student: Tensor, source: Tensor, labels: Tensor, batch: int
 ) -> Tensor:
-    """The temperature of every sample, (N,), in batches in index order: it is relative to its batch.
-
-    As in training, weights come from the revised logits unless the revision itself needs a temperature.
-    """
+    """The teacher's temperature of every sample, (N,), in batches in index order: it is relative to its batch."""
     found = []
     for z_student, z_source, label in zip(student.split(batch), source.split(batch), labels.split(batch), strict=True):
-        reference = z_source if revision.at_temperature else revision(z_source, label)
-        found.append(torch.as_tensor(temperature(z_student, reference)))
+        found.append(torch.as_tensor(drawn(temperature, revision, z_student, z_source, label).teacher))
     return torch.cat(found)
 
 
