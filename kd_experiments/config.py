@@ -86,7 +86,7 @@ class Parts:
     seed: Seed
     rerun: bool
     device: Literal["auto", "cpu", "cuda", "mps"]
-    threads: Count | None
+    threads: Annotated[int, Interval(at_least=1, at_most=1024)] | None
     precision: Precision
     capture: Literal["auto", "off"]
     snapshots: Annotated[int, Interval(at_least=0, at_most=10_000)]
