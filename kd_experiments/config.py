@@ -17,7 +17,6 @@ from kd_experiments.distillers.base import Distiller
 from kd_experiments.errors import UserError, did_you_mean, shortened
 from kd_experiments.networks.registry import check_name
 from kd_experiments.schema import (
-    Count,
     Interval,
     NonNegative,
     Positive,
