@@ -12,7 +12,7 @@ install = { $(RUN) -m pip install --quiet --disable-pip-version-check 'uv>=0.5' 
 	$(RUN) -m pip install --disable-pip-version-check -e '$(1)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint sweep sweeps-list status tables figures report methods networks bench check-gpu profile clean
+.PHONY: help setup demo test test-slow soak lint sweep sweeps-list status tables figures report methods networks bench check-gpu profile clean
 
 help:  ## list the targets
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## (.*)/  make \1\t\2/; s/data-%/data-NAME/' | expand -t 20
@@ -41,10 +41,18 @@ test: lint  ## lint, then the tests that need nothing but Python
 test-slow: $(CHECKED)  ## the other tests: schedulers, browser, processes that are killed, ten thousand records, the wheel
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses=2 -m slow $(ARGS)
 
-lint: $(CHECKED)  ## style and types
+soak: $(CHECKED)  ## a kill at every write, fifty random ones, thousands of strange values and files: hours
+	SOAK=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses=4 -rA \
+		tests/test_reliability.py tests/test_fuzz.py tests/test_guard.py tests/test_files.py tests/teachers/test_pickle_scan.py
+
+lint: $(CHECKED)  ## style and types, and known vulnerabilities of the packages where the registry answers
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	@if $(RUN) -m pip_audit --version >/dev/null 2>&1; then \
+		$(RUN) -m pip_audit --progress-spinner off --timeout 10 > $(VENV)/audit.log 2>&1; code=$$?; \
+		if grep -qE 'Found [0-9]+ known vulnerabilit' $(VENV)/audit.log; then cat $(VENV)/audit.log; exit $$code; \
+		elif [ $$code -ne 0 ]; then echo "pip-audit: the registry does not answer, nothing was compared"; fi; fi
 
 sweep: setup  ## run what is missing of a sweep: make sweep NAME=small/lrds_ratio ARGS="hydra/launcher=parallel threads=1"
 	@test -n "$(NAME)" || { echo "error: which sweep? make sweep NAME=small/lrds_ratio; make sweeps-list names all"; exit 2; }

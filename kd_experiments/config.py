@@ -17,7 +17,6 @@ from kd_experiments.distillers.base import Distiller
 from kd_experiments.errors import UserError, did_you_mean, shortened
 from kd_experiments.networks.registry import check_name
 from kd_experiments.schema import (
-    Count,
     Interval,
     NonNegative,
     Positive,
@@ -87,7 +86,7 @@ class Parts:
     seed: Seed
     rerun: bool
     device: Literal["auto", "cpu", "cuda", "mps"]
-    threads: Count | None
+    threads: Annotated[int, Interval(at_least=1, at_most=1024)] | None
     precision: Precision
     capture: Literal["auto", "off"]
     snapshots: Annotated[int, Interval(at_least=0, at_most=10_000)]

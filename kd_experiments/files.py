@@ -72,6 +72,10 @@ def told_plainly(path: Path) -> Iterator[None]:
                 f"{shown}: cannot be written ({error.strerror}); give paths.results=FOLDER that you may write to"
             ) from error
         raise
+    except NotImplementedError as error:  # what filelock raises there
+        raise UserError(
+            f"{shortened(path, 200)}: its file system has no locks; give paths.results=FOLDER on another one"
+        ) from error
 
 
 def file_name(text: str) -> str:

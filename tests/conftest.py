@@ -39,6 +39,8 @@ TINY = (
 # Seconds a test waits for another process before it calls it hung: a busy machine is no mistake of ours.
 PATIENCE = 1800.0
 
+SOAK = os.environ.get("SOAK") == "1"  # `make soak`: every write, thousands of examples
+
 COMPOSED = "KD_EXPERIMENTS_TESTS_COMPOSED"  # the session's folder of composed configurations
 
 

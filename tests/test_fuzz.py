@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+import torch
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from kd_experiments import files
 from kd_experiments.config import check
+from kd_experiments.data.decode import BrokenImage, open_rgb
 from kd_experiments.errors import UserError
-from tests.conftest import Cli, composed
+from kd_experiments.sweeping.run_status import every_run_status
+from kd_experiments.teachers.checkpoint_file import read_state
+from kd_experiments.tracking.record import LabelFacts, Machine, Record, every_record
+from tests.conftest import SOAK, Cli, composed
 
 NUMBERS = (10**400, -(10**400), 10**21, 2**63, 2**31, 1e308, -1e308, 1e-320, float("nan"), float("inf"), 0, -1, 1, 0.5)
 TEXTS = ("", " ", "../..", "/dev/zero", "x" * 5000, "\0", "\n", "\ud800", "é", "=1+1", "<b>", "${x}", "kd")
@@ -50,7 +60,7 @@ def changed(content: dict[str, Any], way: tuple[str, ...], value: Any) -> dict[s
 
 
 @given(st.data())
-@settings(max_examples=300)
+@settings(max_examples=10_000 if SOAK else 200)
 def test_values_that_nobody_thought_of(data: st.DataObject) -> None:
     content = composed(data.draw(st.sampled_from(CHOICES)))
     for _ in range(data.draw(st.integers(1, 3))):
@@ -62,6 +72,53 @@ def test_values_that_nobody_thought_of(data: st.DataObject) -> None:
         config.signature()
     except UserError as error:
         assert 0 < len(str(error)) < 2000 and "\n" not in str(error)
+
+
+MACHINE = Machine("x", "x", "cpu", "cpu", 1, 1, "3.11", "x", {}, None)
+RECORD = Record(
+    2, "0" * 16, None, LabelFacts("kd", "digits", None, "seed=0"), ("seed=0",), None, "complete", "2026-01-01", None,
+    {"seed": 0, "method": {"name": "kd"}}, {"seed": 0}, MACHINE, metrics={"test_top1_last": 1.0},
+)  # fmt: skip
+
+
+@given(st.data())
+@settings(max_examples=1000 if SOAK else 100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_and_foreign_records(tmp_path: Path, data: st.DataObject) -> None:
+    """Other values under a right check sum, or other bytes: named once each, and the listing goes on."""
+    path = tmp_path / "runs" / "x" / "record.json"
+    content = asdict(RECORD)
+    if data.draw(st.booleans()):
+        content = changed(content, data.draw(st.sampled_from(leaves(content))), data.draw(NASTY))
+        with contextlib.suppress(ValueError, TypeError, RecursionError):  # what no JSON can hold
+            files.write_json(path, content)
+    else:
+        files.write_json(path, content)
+        whole = bytearray(path.read_bytes())
+        for _ in range(data.draw(st.integers(1, 5))):
+            whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+        path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    found, complaints = every_record(tmp_path)
+    assert len(found) + len(complaints) <= 1
+    assert all("\n" not in line and len(line) < 2000 for line in complaints)
+    every_run_status(tmp_path)
+
+
+@given(st.data())
+@settings(max_examples=1000 if SOAK else 50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_checkpoints_images_and_idx_files(tmp_path: Path, data: st.DataObject) -> None:
+    """Other bytes than were written are read, or refused in a sentence."""
+    kept = tmp_path / "sound"
+    if not kept.exists():
+        torch.save({"model": {"a": torch.arange(5.0), "b": torch.zeros(3, 4)}, "epoch": 3}, kept)
+        Image.new("RGB", (16, 16), (10, 20, 30)).save(tmp_path / "sound.png")
+    for name, read in (("sound", read_state), ("sound.png", open_rgb)):
+        whole = bytearray((tmp_path / name).read_bytes())
+        for _ in range(data.draw(st.integers(1, 8))):
+            whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+        path = tmp_path / f"changed-{name}"
+        path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
+        with contextlib.suppress(UserError, BrokenImage):
+            read(path)
 
 
 LINES: list[list[str]] = [

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import random
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +23,7 @@ from kd_experiments.config import Config, check
 from kd_experiments.errors import UserError
 from kd_experiments.tracking.record import Record, RunFolder
 from kd_experiments.training.loop import Training
-from tests.conftest import TINY, composed
+from tests.conftest import SOAK, TINY, composed
 
 TRACIN = ("method=kd", "selection=tracin", "selection.ratio=0.5", "snapshots=2", "recipe.batch_size=32")
 
@@ -89,50 +94,88 @@ def test_a_signal_lets_the_step_finish(
     assert_same(content(tmp_path), undisturbed)
 
 
-def kill_at(monkeypatch: pytest.MonkeyPatch, number: int) -> Callable[[], int]:
-    """End the work at the `number`-th write or rename, as if the process had been killed there; returns a counter."""
-    count = [0]
-    flush, replace = os.fsync, os.replace
-
-    def reached() -> None:
-        count[0] += 1
-        if count[0] == number:
-            raise Killed
-
-    def flushed(descriptor: int) -> None:
-        reached()
-        flush(descriptor)
-
-    def replaced(*arguments: Any) -> None:
-        reached()
-        replace(*arguments)
-
-    monkeypatch.setattr(os, "fsync", flushed)
-    monkeypatch.setattr(os, "replace", replaced)
-    return lambda: count[0]
-
-
 class Killed(BaseException):
     """Nothing catches it on purpose."""
 
 
-def test_a_kill_at_every_write(undisturbed: dict[str, Any], tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """Short: every seventh write or rename of a run's life; `make soak` takes every one."""
-    every = 1 if request.config.getoption("-m") == "slow" else 7
-    number, ended = 1, False
+def break_at(patch: pytest.MonkeyPatch, number: int, error: BaseException) -> list[int]:
+    """Let the `number`-th write or rename of a run end in `error`, and all that follow; the list counts them."""
+    count: list[int] = []
+    flush, replace = os.fsync, os.replace
+
+    def broken(action: Callable[..., None]) -> Callable[..., None]:
+        def act(*arguments: Any) -> None:
+            count.append(1)
+            if len(count) >= number:
+                raise error
+            action(*arguments)
+
+        return act
+
+    patch.setattr(os, "fsync", broken(flush))
+    patch.setattr(os, "replace", broken(replace))
+    return count
+
+
+@pytest.mark.parametrize("kind", ["killed", "no space"])
+def test_a_run_that_ends_at_any_write(undisturbed: dict[str, Any], tmp_path: Path, kind: str) -> None:
+    """At every write and rename of a run's life, teacher, scores, epochs, snapshots and record: the next start makes it
+    good. `make soak` takes each, `make test` a few.
+    """
+    error = Killed() if kind == "killed" else OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    number, ended = 2, False
     while not ended:
         results = tmp_path / str(number)
         with pytest.MonkeyPatch.context() as patch:
-            reached = kill_at(patch, number)
             patch.setattr(RunFolder, "append_log", lambda self, line: None)
-            with contextlib.suppress(Killed):
+            count = break_at(patch, number, error)
+            with contextlib.suppress(Killed, UserError):
                 run.run(tiny(results, *TRACIN))
-            ended = reached() < number
+            ended = len(count) < number
+        (results / "runs").mkdir(parents=True, exist_ok=True)
+        for folder in [*results.glob("runs/*"), *results.glob("teachers/*")]:
+            (folder / f".left.{number}.part").write_bytes(b"of a process that was killed while it wrote")
         assert run.run(tiny(results, *TRACIN)).status == "complete"
         assert_same(content(results), undisturbed)
         assert not list(results.rglob("*.part"))
-        number += every
-    assert number > 20
+        number += 1 if SOAK else 11
+    assert number > 30
+
+
+@pytest.mark.skipif(not SOAK, reason="fifty runs: make soak")
+def test_random_kills(undisturbed: dict[str, Any], tmp_path: Path) -> None:
+    """Processes that die at fifty random moments, each going on where the one before has died."""
+    generator, kills, lap = random.Random(0), 0, 0
+    while kills < 50:
+        lap += 1
+        results = tmp_path / str(lap)
+        while True:
+            process = start(results)
+            try:
+                assert process.wait(timeout=generator.uniform(2, 20)) == 0, process.communicate()[1]
+                break
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+                kills += 1
+        assert_same(content(results), undisturbed)
+
+
+def start(results: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "kd_experiments", *TINY, *TRACIN, f"paths.results={results}"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_many_starts_of_one_run(undisturbed: dict[str, Any], tmp_path: Path) -> None:
+    """All ask for the same at the same time, one of three is killed: one result, and nobody works twice at once."""
+    processes = [start(tmp_path) for _ in range(20 if SOAK else 3)]
+    time.sleep(3)
+    for process in processes[::3]:
+        process.kill()
+    said = [process.communicate(timeout=1200) for process in processes]
+    codes = [process.returncode for process in processes]
+    assert all(code == 0 for place, code in enumerate(codes) if place % 3), said
+    assert_same(content(tmp_path), undisturbed)
 
 
 DAMAGED = ("teacher.pt", "outputs.npz", "record.json", "scores-*.npz", "snapshot-*.pt")

@@ -26,6 +26,8 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str | None:
         return said
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         return f"{error.filename or 'a file'}: {error.strerror}; give paths.results=FOLDER that you may write to"
+    if isinstance(error, MemoryError):
+        return "out of memory before anything was trained; give this process more, or dataset.train_size=N"
     if isinstance(error, RecursionError | yaml.YAMLError):
         return f"the configuration cannot be read: {guard.yaml_reason(error)}"
     of_parser = isinstance(error, ValueError | AttributeError | TypeError) and _raised_in(error, ("hydra", "omegaconf"))

@@ -272,6 +272,8 @@ def _told_plainly(place: Path) -> Iterator[None]:
     """A full disk or an unwritable place as one sentence."""
     try:
         yield
+    except NotImplementedError as error:  # what filelock raises there
+        raise UserError(f"{place}: its file system has no locks; give paths.results=FOLDER on another one") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(

@@ -63,6 +63,8 @@ def is_running(folder: Path) -> bool:
             return False
     except Timeout:
         return True
+    except (OSError, NotImplementedError):  # a folder that may only be read, or has no locks: nobody works there
+        return False
 
 
 def status_of(folder: Path, record: Record) -> RunStatus:

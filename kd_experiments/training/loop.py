@@ -248,7 +248,7 @@ class Training:
                 stopping.stop_if_asked()
         assert totals is not None
         means = dict(zip(self._names, (totals / len(order)).tolist(), strict=True))  # the epoch's one synchronisation
-        seconds = time.perf_counter() - started
+        seconds = max(time.perf_counter() - started, 1e-6)  # a coarse clock may not have moved
         return means | {"train_seconds": seconds, "images_per_second": len(order) / seconds}
 
     def _interrupted(self, steps: int, totals: Tensor, seconds: float) -> dict[str, Any] | None:
