@@ -64,14 +64,14 @@ sweeps-list: setup  ## every sweep: how many runs, how many are done, how long t
 status: setup  ## every run below $(RESULTS): done, running or failed, and why
 	@$(RUN) -m kd_experiments.sweeping status paths.results=$(RESULTS) $(ARGS)
 
-tables: setup  ## Markdown, LaTeX and CSV tables from every record in $(RESULTS)/runs
-	$(RUN) -m kd_experiments.reporting paths.results=$(RESULTS)
+tables: setup  ## every committed table anew from $(RESULTS)/runs.csv, byte for byte
+	$(RUN) -m kd_experiments.reporting csv=$(RESULTS)/runs.csv write=tables $(ARGS)
 
-figures: setup  ## figures from every record in $(RESULTS)/runs
-	$(RUN) -m kd_experiments.reporting.figures paths.results=$(RESULTS)
+figures: setup  ## figures of your own runs in $(RESULTS)/runs
+	$(RUN) -m kd_experiments.reporting paths.results=$(RESULTS) write=figures $(ARGS)
 
-report: setup tables figures  ## tables, figures and $(RESULTS)/report/index.html, one page with everything
-	$(RUN) -m kd_experiments.reporting.report paths.results=$(RESULTS)
+report: setup  ## tables, figures and report/index.html of your own runs; from ./results they go to results/own
+	$(RUN) -m kd_experiments.reporting paths.results=$(RESULTS) $(ARGS)
 
 methods: setup  ## the catalogue of methods, groups and choices
 	@$(RUN) -m kd_experiments --help

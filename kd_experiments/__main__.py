@@ -41,8 +41,18 @@ def main() -> int:
     if sweep is None or not sweep.began:
         return code
     lines, complete = sweep.summary()
-    print("\n".join(lines))
+    print("\n".join([*lines, *_table(sweep)]))
     return code if code in stopping.EXIT_CODES.values() else int(not complete)
+
+
+def _table(sweep: Any) -> list[str]:
+    """What a sweep's runs came to, and the command for the full report."""
+    from kd_experiments.reporting.study import compact_of
+
+    results = "" if sweep.results == Path("results") else f" paths.results={sweep.results}"
+    asked = f" sweep={sweep.name}" if sweep.name else ""
+    lines = compact_of(sweep.results, sweep.signatures(), sweep.name or "")
+    return ["", *lines, "", f"full report: python -m kd_experiments.reporting{results}{asked}"]
 
 
 def _answer(arguments: list[str]) -> int:
@@ -113,7 +123,6 @@ def job(composed: Any) -> float | None:
     if hydra.mode == RunMode.MULTIRUN:
         from kd_experiments.sweeping.job import do
 
-        print(f"\njob {hydra.job.num}: {' '.join(typed)}", flush=True)
         return do(lambda: _checked(_plain(composed)), typed, sweep, hydra.job.num, Path(hydra.runtime.output_dir))
     try:
         _run_one(_plain(composed), typed, sweep)

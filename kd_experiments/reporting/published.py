@@ -7,9 +7,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+
+import pandas as pd
 
 from kd_experiments.places import published_numbers
+from kd_experiments.reporting.settings import first
 
 # What papers call what our method files do. A name that is not here has no counterpart: it is never shown beside ours.
 METHODS = {
@@ -48,20 +50,25 @@ class Published:
         return f"{self.statistic}; {self.source}"
 
 
-def published(config: Mapping[str, Any], teacher: str | None, method: str) -> Sequence[Published]:
-    """What papers say of `method` (ours, or TEACHER) with these data, networks and label noise; empty if nothing.
+def published(runs: pd.DataFrame, method: str) -> Sequence[Published]:
+    """What papers say of `method` (a method file, or TEACHER) with the data, networks and label noise of these runs.
 
-    `teacher` is the network of the frozen teacher, None without one; a student alone is then found below any teacher.
+    Empty where they say nothing; a student alone is found below any teacher. A part of a data set is another data set.
     """
-    if config["dataset"].get("train_size"):  # a part of the data set is another data set
+    if first(runs, "dataset.train_size"):
         return ()
-    name, noise = config["dataset"]["name"], config["label_noise"]
-    student = NETWORKS.get(config["student"]["network"], config["student"]["network"])
-    if noise["name"] != "none":
-        return _noise().get((name, student.lower(), noise["name"], f"{noise['rate']:g}", method), ())
-    if teacher is None:
+    name, noise = str(first(runs, "dataset.name")), first(runs, "label_noise.name", "none")
+    student = _network(first(runs, "student.network"))
+    if noise != "none":
+        rate = f"{first(runs, 'label_noise.rate'):g}"
+        return _noise().get((name, student.lower(), str(noise), rate, method), ())
+    if not runs["teacher"].notna().any():
         return _students().get((name, student), ()) if method == "none" else ()
-    return _pairs().get((name, NETWORKS.get(teacher, teacher), student, method), ())
+    return _pairs().get((name, _network(first(runs, "teacher.network")), student, method), ())
+
+
+def _network(name: object) -> str:
+    return NETWORKS.get(str(name), str(name))
 
 
 class Sources:

@@ -89,11 +89,30 @@ def read(name: str, results: Path | None = None) -> Sweep:
     return sweep
 
 
-def outline(name: str) -> tuple[str, int]:
-    """Title and number of runs, from the file alone: composes nothing."""
+@dataclass(frozen=True)
+class Outline:
+    """What a sweep's file says by itself: nothing is composed, so nothing is known of signatures."""
+
+    name: str
+    title: str
+    paper: str
+    table: TableLayout
+    jobs: tuple[Mapping[str, str], ...]  # values of the swept keys
+
+    @property
+    def command(self) -> str:
+        return f"python -m kd_experiments --multirun +sweeps={self.name}"
+
+
+def outline(name: str) -> Outline:
+    """The sweep of this name, from its file alone; `UserError` for an unknown one."""
+    if name not in names():
+        raise no_such_choice("+sweeps", name, names())
     path = _files()[name]
-    params = yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"]
-    return _head(path)[0], len(expand([f"{key}={value}" for key, value in params.items()]))
+    content = yaml.safe_load(path.read_text())
+    params = content["hydra"]["sweeper"]["params"]
+    jobs = [dict(text.split("=", 1) for text in job) for job in expand([f"{k}={v}" for k, v in params.items()])]
+    return Outline(name, *_head(path), _layout(name, content.get("table") or {}, jobs), tuple(jobs))
 
 
 def _read_kept(path: Path, made_from: str) -> Sweep | None:
@@ -127,6 +146,7 @@ def _digest_of_all() -> bytes:
 
 def _compose_all(name: str) -> Sweep:
     from hydra import compose
+    from omegaconf import OmegaConf
 
     from kd_experiments.cli.composing import composer
     from kd_experiments.private import files_read_once
@@ -138,7 +158,8 @@ def _compose_all(name: str) -> Sweep:
     overrides = [dict(text.split("=", 1) for text in job) for job in jobs]
     title, paper = _head(_files()[name])
     made = tuple(Job(values, signature) for values, signature in zip(overrides, signatures, strict=True))
-    return Sweep(name, title, paper, _layout(name, whole.get("table"), overrides), made)
+    layout: Any = OmegaConf.to_container(whole.get("table") or OmegaConf.create({}))
+    return Sweep(name, title, paper, _layout(name, layout, overrides), made)
 
 
 def expand(overrides: Sequence[str]) -> list[list[str]]:
@@ -180,12 +201,10 @@ def _signatures(name: str, jobs: Sequence[Sequence[str]]) -> list[str]:
     return signatures
 
 
-def _layout(name: str, given: Any, jobs: Sequence[Mapping[str, str]]) -> TableLayout:
+def _layout(name: str, given: Mapping[str, Any], jobs: Sequence[Mapping[str, str]]) -> TableLayout:
     """The `table:` of the file; by default the first swept key makes the rows and all others the columns."""
-    from omegaconf import OmegaConf
-
     swept = {key: {job[key] for job in jobs} for key in jobs[0] if key != "seed"}
-    content = {} if given is None else dict(OmegaConf.to_container(given))  # type: ignore[arg-type]  # a mapping
+    content = dict(given)
     rows = tuple(content.pop("rows", list(swept)[:1]))
     columns = tuple(content.pop("columns", [key for key in swept if key not in rows]))
     reference = {str(key): str(value) for key, value in content.pop("reference", {}).items()}

@@ -12,6 +12,7 @@ from kd_experiments.sweeping.begun import begun
 from kd_experiments.sweeping.definitions import Sweep, names, outline, read
 from kd_experiments.sweeping.run_status import RunStatus, status_of, typical_seconds
 from kd_experiments.tracking.record import read_record
+from kd_experiments.tracking.words import duration
 
 
 def listing(results: Path) -> list[str]:
@@ -24,8 +25,8 @@ def listing(results: Path) -> list[str]:
         if name in promising:
             rows.append(_row(read(name, results), done))
         else:  # then no signature is needed, and they take a while to make
-            title, size = outline(name)
-            rows.append((name, str(size), "0", "unknown", title))
+            plan = outline(name)
+            rows.append((name, str(len(plan.jobs)), "0", "unknown", plan.title))
     return [
         *columns(rows, right=(1, 2)),
         "",
@@ -54,14 +55,6 @@ def _row(sweep: Sweep, done: Done) -> tuple[str, ...]:
     missing, each = len(sweep.jobs) - len(own), typical_seconds(own)
     left = "none" if not missing else "unknown" if each is None else duration(missing * each)
     return sweep.name, str(len(sweep.jobs)), str(len(own)), left, sweep.title
-
-
-def duration(seconds: float) -> str:
-    """For a person: `40 s`, `12 min`, `3.5 h` or `2.1 days`."""
-    for unit, size, places in (("days", 86400, 1), ("h", 3600, 1), ("min", 60, 0)):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.{places}f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -90,9 +91,20 @@ def _teacher(record: Record) -> list[str]:
 
 
 def _try_next(record: Record) -> list[str]:
-    name = record.config["dataset"]["name"]
-    dataset = "" if name == "digits" else f" dataset={name}"
-    return [
-        f"  try next   python -m kd_experiments --multirun method=none,kd,lrds seed=0,1,2{dataset}",
-        "             python -m kd_experiments.reporting    # the tables of all runs",
-    ]
+    """A comparison on the same data and networks: what was typed, but for the method with its parts and the seed."""
+    own = (
+        "method",
+        "plug_in",
+        "revision",
+        "selection",
+        "weighting",
+        "temperature",
+        "label_loss",
+        "seed",
+        "rerun",
+        "+sweeps",
+    )
+    kept = [word for word in record.typed if word.split("=")[0].split(".")[0] not in own]
+    methods = "none,kd" if record.label.method in ("none", "kd") else f"none,kd,{record.config['method']['name']}"
+    command = shlex.join(["python", "-m", "kd_experiments", "--multirun", f"method={methods}", "seed=0,1,2", *kept])
+    return [f"  try next   {command}"]

@@ -14,9 +14,10 @@ import pytest
 from kd_experiments.sweeping import listing as listing_module
 from kd_experiments.sweeping.__main__ import main
 from kd_experiments.sweeping.definitions import Job, Sweep, TableLayout
-from kd_experiments.sweeping.listing import duration, listing
+from kd_experiments.sweeping.listing import listing
 from kd_experiments.sweeping.run_status import every_run_status
 from kd_experiments.tracking.record import RunFolder
+from kd_experiments.tracking.words import duration
 
 SWEEP = Sweep(
     "small/some",
