@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_experiments import own_code
+from kd_experiments.cli.mistypings import refuse
 from kd_experiments.cli.paths import readable
 from kd_experiments.errors import UserError
 from kd_experiments.places import home
@@ -17,11 +18,18 @@ from kd_experiments.places import home
 def main() -> int:
     """Run the command in `sys.argv`; the exit code is 0, 2 for a mistake of the user, or 1."""
     try:
+        if os.getcwd() not in sys.path:  # as `python -m` has it, for networks named by module
+            sys.path.append(os.getcwd())
         arguments = readable(sys.argv[1:])
         own_code.taken_from(arguments)  # and left among them, so that the record says it
         own_code.load()
     except UserError as error:
         return _say(str(error), 2)
+    if arguments[:1] == ["--complete"] or arguments[:1] == ["--completion"]:
+        from kd_experiments.cli.completion import SCRIPT, candidates
+
+        print(SCRIPT if arguments[0] == "--completion" else "\n".join(candidates(" ".join(arguments[1:]))))
+        return 0
     # Flags may stand anywhere: Hydra's parser wants all overrides in one row.
     sys.argv[1:] = sorted(arguments, key=lambda argument: "=" in argument or argument.startswith(("+", "~")))
     if {"-h", "--help"} & set(arguments):
@@ -45,6 +53,7 @@ def main() -> int:
 def _answer(arguments: list[str]) -> int:
     """Let Hydra run the job or jobs; a mistake is told in one line."""
     try:
+        refuse(arguments)
         if "--signature" in arguments:
             _print_signature([argument for argument in arguments if argument != "--signature"])
         else:
@@ -115,7 +124,9 @@ def _run_one(given: dict[str, Any], typed: list[str], sweep: str | None) -> None
     from kd_experiments.tracking.record import RunFolder
     from kd_experiments.tracking.summary import already_done, summary_lines
 
-    before = known.look_up(given) if not given["rerun"] and "MASTER_ADDR" not in os.environ else None
+    before = (
+        known.look_up(given) if not (given["rerun"] or given["samples"]) and "MASTER_ADDR" not in os.environ else None
+    )
     if before is not None:
         folder = RunFolder(Path(given["paths"]["results"]) / "runs" / before.signature)
         record = folder.read()

@@ -82,6 +82,7 @@ class Parts:
 
     seed: Seed
     rerun: bool
+    samples: bool
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: Count | None
     precision: Precision

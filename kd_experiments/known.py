@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from kd_experiments import digests, files
+from kd_experiments import digests, files, own_code
 from kd_experiments.errors import UserError
 from kd_experiments.places import PACKAGE, config_folders
 
@@ -61,6 +61,8 @@ def _sources() -> Iterator[Path]:
     yield from PACKAGE.rglob("*.py")
     for folder in config_folders():
         yield from folder.rglob("*.yaml")
+    for place in own_code.packages():
+        yield from place.rglob("*.py") if place.is_dir() else [place]
 
 
 def _below(root: object) -> Iterator[Path]:

@@ -31,7 +31,7 @@ def do(
         config = configure()
         runs = RunFolder(config.results / "runs" / identity.signature(config))
         Outcome("started", str(runs.path)).write(folder)
-        record = None if config.rerun else _done(runs)
+        record = None if config.rerun or config.samples else _done(runs)
         if record is not None:
             print(already_done(record, runs.record_file, digests.changed(record.code)), flush=True)
             outcome = Outcome("skipped", str(runs.path))
