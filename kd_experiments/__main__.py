@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_experiments import own_code, stopping
+from kd_experiments.cli.mistypings import refuse
 from kd_experiments.cli.paths import readable
 from kd_experiments.errors import UserError, shortened
 from kd_experiments.places import home
@@ -19,11 +20,18 @@ _LONGEST = 20_000  # characters of one argument; a list of a thousand choices ha
 def main() -> int:
     """Run the command in `sys.argv`; the exit code is 0, 2 for a mistake of the user, or 1."""
     try:
+        if os.getcwd() not in sys.path:  # as `python -m` has it, for networks named by module
+            sys.path.append(os.getcwd())
         arguments = readable(sys.argv[1:])
         own_code.taken_from(arguments)  # and left among them, so that the record says it
         own_code.load()
     except UserError as error:
         return _say(str(error), 2)
+    if arguments[:1] == ["--complete"] or arguments[:1] == ["--completion"]:
+        from kd_experiments.cli.completion import SCRIPT, candidates
+
+        print(SCRIPT if arguments[0] == "--completion" else "\n".join(candidates(" ".join(arguments[1:]))))
+        return 0
     # Flags may stand anywhere: Hydra's parser wants all overrides in one row.
     sys.argv[1:] = sorted(arguments, key=lambda argument: "=" in argument or argument.startswith(("+", "~")))
     if {"-h", "--help"} & set(arguments):
@@ -59,6 +67,7 @@ def _answer(arguments: list[str]) -> int:
     """Let Hydra run the job or jobs; a mistake is told in one line."""
     try:
         _refuse_long(arguments)
+        refuse(arguments)
         if "--signature" in arguments:
             _print_signature([argument for argument in arguments if argument != "--signature"])
         else:
@@ -139,7 +148,8 @@ def _run_one(given: dict[str, Any], typed: list[str], sweep: str | None) -> None
     from kd_experiments.tracking.record import RunFolder
     from kd_experiments.tracking.summary import already_done, summary_lines
 
-    before = known.look_up(given) if not given.get("rerun") and "MASTER_ADDR" not in os.environ else None
+    again = given.get("rerun") or given.get("samples") or "MASTER_ADDR" in os.environ
+    before = None if again else known.look_up(given)
     if before is not None:
         folder = RunFolder(Path(given["paths"]["results"]) / "runs" / before.signature)
         record = folder.read()

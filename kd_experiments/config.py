@@ -85,6 +85,7 @@ class Parts:
 
     seed: Seed
     rerun: bool
+    samples: bool
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: Annotated[int, Interval(at_least=1, at_most=1024)] | None
     precision: Precision

@@ -17,6 +17,7 @@ from kd_experiments import digests
 from kd_experiments.config import Config, Values, capabilities, what_counts
 from kd_experiments.data.content import content_of
 from kd_experiments.data.label_noise import NOISES
+from kd_experiments.data.load import READERS
 from kd_experiments.data.settings import DATASETS
 from kd_experiments.distillers import DISTILLERS
 from kd_experiments.networks.registry import find
@@ -39,6 +40,7 @@ EXCLUDED = {
     "threads": "as above",
     "capture": "a replayed step does what the written one does",
     "snapshots": "further files of the same training",
+    "samples": "as above",
     "paths": "where files are",
     "tracking": "who is told",
     "plug_in": "a name for parts, which count themselves",
@@ -146,7 +148,10 @@ def _own_code(kept: Values) -> dict[str, str]:
         "temperature": TEMPERATURES,
         "label_loss": LABEL_LOSSES,
     }
-    classes = {group: registry[kept[group]["name"]] for group, registry in registries.items() if group in kept}
+    classes: dict[str, Any] = {
+        group: registry[kept[group]["name"]] for group, registry in registries.items() if group in kept
+    }
+    classes["dataset"] = READERS.get(kept["dataset"]["name"], classes["dataset"])  # who reads it, not its settings
     classes["method"] = DISTILLERS[kept["method"]["distiller"]]
     own = {
         place: digests.own_source(cls.__module__) for place, cls in classes.items() if digests.is_own(cls.__module__)

@@ -17,9 +17,11 @@ _EXAMPLES = """\
 _MORE = """\
   --cfg job          print the composed configuration and stop
   --multirun, -m     run every combination of values given with commas
+  --completion       print a script that completes groups and choices: eval "$(kd-experiments --completion)"
   +sweeps=NAME       with --multirun: a table or figure of a paper
   imports=[my_kd]    your own methods, networks, data sets and sweeps, from a folder or an installed package
   precision=bfloat16 networks compute in bfloat16 (always on CUDA; on a recent CPU up to twice as fast)
+  samples=true       write what became of every training image: samples.csv
   rerun=true         repeat a run that is already complete
   paths.results=DIR  where everything is written (default: results)"""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from kd_experiments.places import home
+from kd_experiments.places import files_below, files_of, home, sweep_folders
 
 Values = Mapping[str, set[Any]]  # dotted key of a configuration -> values
 
@@ -44,7 +44,7 @@ def _facts(configs: Iterable[Mapping[str, Any]]) -> list[Values]:
 
 def _demands(name: str) -> Values:
     """What every run of a sweep must have, as far as its file says so in plain values."""
-    content = yaml.safe_load((home() / "sweeps" / f"{name}.yaml").read_text())
+    content = yaml.safe_load(files_below(sweep_folders())[name].read_text())
     swept = {str(key): _values(value) for key, value in content["hydra"]["sweeper"]["params"].items()}
     chosen = {group: {choice} for group, choice in _chosen(content)}
     chosen |= {key: {str(value) for value in values} for key, values in swept.items() if values}
@@ -73,7 +73,7 @@ def _values(given: object) -> set[Any]:
 
 @cache
 def _name(group: str, choice: str) -> object:
-    content = yaml.safe_load((home() / "conf" / group / f"{choice}.yaml").read_text())
+    content = yaml.safe_load(files_of(group)[choice].read_text())
     return content["method"]["name"] if group == "method" else content["name"]
 
 

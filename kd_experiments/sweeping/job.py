@@ -32,7 +32,7 @@ def do(
         config = configure()
         runs = RunFolder(config.results / "runs" / identity.signature(config))
         Outcome("started", str(runs.path)).write(folder)
-        record = None if config.rerun else _done(runs)
+        record = None if config.rerun or config.samples else _done(runs)
         if record is not None:
             changed = digests.changed(record.code)
             result = already_done(record, runs.record_file, changed) if changed else f"already done, {_result(record)}"

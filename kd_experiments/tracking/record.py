@@ -273,7 +273,14 @@ class RunFolder:
     def forget(self) -> None:
         """Remove what a repeated run must not continue from."""
         snapshots = self.path.glob("snapshot-*.pt")
-        for path in (self.checkpoint, self.record_file, self.history_file, self.student, *snapshots):
+        for path in (
+            self.checkpoint,
+            self.record_file,
+            self.history_file,
+            self.student,
+            self.path / "samples.csv",
+            *snapshots,
+        ):
             path.unlink(missing_ok=True)
 
 

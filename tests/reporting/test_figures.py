@@ -55,8 +55,8 @@ def overlapping(figure: Figure) -> list[tuple[str, str]]:
 
 def clipped(figure: Figure) -> list[str]:
     edge = figure.bbox
-    return [text for text, box in boxes(figure)
-            if box.x0 < edge.x0 - 1 or box.x1 > edge.x1 + 1 or box.y0 < edge.y0 - 1 or box.y1 > edge.y1 + 1]  # fmt: skip
+    outside = lambda box: box.x0 < edge.x0 - 1 or box.x1 > edge.x1 + 1 or box.y0 < edge.y0 - 1 or box.y1 > edge.y1 + 1
+    return [text for text, box in boxes(figure) if outside(box)]
 
 
 @pytest.fixture(scope="module")

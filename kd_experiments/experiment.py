@@ -1,0 +1,141 @@
+"""What a notebook imports: `import kd_experiments as kd`, then `kd.run(...)`, `kd.runs()`, `kd.samples(...)`.
+
+Whatever the command line refuses is refused here with the same sentence, as a `UserError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+import kd_experiments
+from kd_experiments import files
+from kd_experiments import samples as every_sample
+from kd_experiments.cli.composing import composed
+from kd_experiments.cli.hydra_errors import explain
+from kd_experiments.cli.paths import readable
+from kd_experiments.config import Config, check
+from kd_experiments.data.load import load
+from kd_experiments.errors import UserError, did_you_mean
+from kd_experiments.networks import Network, build
+from kd_experiments.run import obtain_teacher
+from kd_experiments.run import run as run_config
+from kd_experiments.tracking.display import Display
+from kd_experiments.tracking.record import Record, RunFolder, every_record
+
+
+def run(overrides: Sequence[str] = ()) -> Record:
+    """Do one run, or return its record if it is done already: `kd.run(["method=lrds", "seed=1"])`.
+
+    `overrides` are what would be typed after `python -m kd_experiments`.
+    """
+    typed = readable(overrides)
+    return run_config(configure(typed), typed=typed)
+
+
+def configure(overrides: Sequence[str]) -> Config:
+    """The checked configuration of what was typed; `UserError` for what is wrong with it."""
+    try:
+        return check(composed(overrides))
+    except UserError:
+        raise
+    except Exception as error:
+        sentence = explain(error, overrides)
+        if sentence is None:
+            raise
+        raise UserError(sentence) from error
+
+
+def runs(results: str | Path = "results") -> pd.DataFrame:
+    """Every run below a results folder, one row each.
+
+    Columns: signature, method, stage, teacher (as tables name them), status, sweep, seed, then `metrics.*`, `timing.*`,
+    `config.*` with every value of the configuration. A run that is not complete has no metrics.
+    """
+    found, _ = every_record(Path(results))
+    rows = [
+        {
+            "signature": record.signature,
+            "method": record.label.method,
+            "stage": record.label.stage,
+            "teacher": record.label.teacher,
+            "status": record.status,
+            "sweep": record.sweep,
+            "seed": record.seed,
+            **{f"metrics.{name}": value for name, value in record.metrics.items()},
+            **{f"timing.{name}": value for name, value in record.timing.items()},
+            **pd.json_normalize({"config": dict(record.config)}, sep=".").iloc[0].to_dict(),
+        }
+        for record in found
+    ]
+    return pd.DataFrame(rows)
+
+
+def samples(signature: str, results: str | Path = "results") -> pd.DataFrame:
+    """One row a training image of a complete run; the columns are those of `samples.write`.
+
+    Made from the run's student and teacher when it is first asked for, or by the run with `samples=true`.
+    """
+    folder, record = _complete(signature, Path(results))
+    path = folder.path / every_sample.NAME
+    if not path.exists():
+        config = check(record.config)
+        every_sample.write(config, folder, lambda data: obtain_teacher(config, data, Display()))
+    return pd.read_csv(path)
+
+
+class Student(nn.Module):
+    """A trained network with its preprocessing: images (B, C, H, W), uint8 or floats in [0, 1], -> logits (B, classes).
+
+    In eval mode; `class_names`, `size` (height and width it was trained with), `mean` and `std` (C,) say the rest.
+    """
+
+    def __init__(self, network: Network, mean: Tensor, std: Tensor, size: int, class_names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+        self.size = size
+        self.class_names = class_names
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        mean, std = self.get_buffer("mean"), self.get_buffer("std")
+        scaled = images / 255 if images.dtype == torch.uint8 else images
+        return self.network((scaled - mean[:, None, None]) / std[:, None, None]).logits
+
+    def predict(self, images: Tensor) -> list[str]:
+        """The names of the predicted classes."""
+        return [self.class_names[label] for label in self(images).argmax(1).tolist()]
+
+
+def load_student(signature: str, results: str | Path = "results") -> Student:
+    """The student of a complete run, on the CPU, ready for images."""
+    folder, record = _complete(signature, Path(results))
+    config = check(record.config)
+    data = load(config.dataset, config.label_noise, config.data_folder)
+    kept = files.load_own(folder.student)
+    if kept is None:
+        raise UserError(f"{folder.student}: there is no student that can be read; rerun=true makes it anew")
+    network = build(config.student.network, classes=data.classes, channels=data.channels, size=data.size)
+    network.load_state_dict(kept["model"])
+    return Student(network, data.mean.cpu(), data.std.cpu(), data.size, data.class_names)
+
+
+def _complete(signature: str, results: Path) -> tuple[RunFolder, Record]:
+    folder = RunFolder(results / "runs" / signature)
+    record = folder.read()
+    if record is None:
+        known = [path.parent.name for path in results.glob("runs/*/record.json")]
+        raise UserError(f"{signature}: no run of this signature in {results}{did_you_mean(signature, known)}")
+    if record.status != "complete":
+        raise UserError(f"{signature}: the run is {record.status}, not complete; its log is {folder.log}")
+    return folder, record
+
+
+# `kd_experiments.run` is also the module of that name, which importing it has just bound.
+kd_experiments.run = run  # type: ignore[assignment]
