@@ -23,8 +23,8 @@ from tests.conftest import Cli, composed, records, shared_teachers
 
 PLUG_INS = [name for name in choices()["plug_in"] if name != "none"]
 HOSTS = [
-    "kd", "dkd", "dist", "at_kd", "crd_kd", "reviewkd_kd", "mlld", "rld", "rc", "standardised_dkd", "sld", "ttm", "wttm",
-    "dtkd", "normkd", "normkd_dkd", "sdd_kd", "sdd_dkd", "ldrld",
+    "kd", "dkd", "dist", "at_kd", "crd_kd", "reviewkd_kd", "mlld", "rld", "rc", "standardised_dkd", "sld", "ttm",
+    "wttm", "dtkd", "normkd", "normkd_dkd", "sdd_kd", "sdd_dkd", "ldrld",
 ]  # fmt: skip
 
 
