@@ -140,6 +140,9 @@ def _count(events: Iterator[yaml.Event], path: str) -> None:
 
 def refuse_calls(composed: DictConfig) -> None:
     """Raise `UserError` where a composed configuration names code that is not ours or a known launcher's."""
+    typed = [override.lstrip("+").partition("=")[0] for override in composed.hydra.overrides.task]
+    if composed.get("imports") and "imports" not in typed:
+        raise UserError("imports: refused, a configuration file may not name code; type imports=[...] yourself")
     for where, key, value in _leaves(composed):
         if key == "_target_" and value not in TARGETS:
             raise UserError(

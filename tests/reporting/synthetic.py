@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from kd_experiments import files
 from kd_experiments.tracking.record import SCHEMA
 
 METHODS = ("none", "kd", "lrds", "dkd", "dist", "btkd", "la_dtd", "at", "fitnet", "crd", "dml", "reviewkd")
@@ -113,13 +114,13 @@ def write(results: Path, *records: Mapping[str, Any]) -> Path:
     for made in records:
         folder = results / "runs" / made["signature"]
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "record.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+        files.write_json(folder / "record.json", made)
         rows = history(made) if made["metrics"] else []
         lines = [
             ",".join(rows[0] if rows else ["epoch"]),
             *(",".join(f"{value:.6g}" for value in row.values()) for row in rows),
         ]
-        (folder / "history.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        files.write_table(folder / "history.csv", "\n".join(lines) + "\n")
         log = "".join(
             f"{made['label']['method']}: epoch {row['epoch'] + 1:.0f}, test {row['test_top1']:.1f} %\n" for row in rows
         )
