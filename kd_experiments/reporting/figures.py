@@ -152,7 +152,7 @@ def _draw_forest(rows: Sequence[tuple[str, Compared]], base: str, width: float) 
 def _accuracies(axes: Axes, groups: Sequence[Group]) -> None:
     few = _few(groups)
     for place, group in enumerate(groups):
-        values = _values(group, TOP1)
+        values = group.values(TOP1)
         if group.diverged or not values:
             _said(axes, place, spread_text(group, TOP1))
         elif few:
@@ -229,7 +229,7 @@ def _panels(name: str, title: str, groups: Sequence[tuple[str, Group]], metrics:
         axes = list(figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0])
         for one, metric in zip(axes, metrics, strict=True):
             for place, (_, group) in enumerate(shown):
-                values = _values(group, metric)
+                values = group.values(metric)
                 if len(values) <= SEEDS:
                     one.plot(values, [place] * len(values), "o", color="0.55", markersize=3)
                 if values:
@@ -264,7 +264,7 @@ def _draw_grid(grid: Grid, rows: Sequence[Coordinate]) -> Figure:
         means: list[tuple[float, float]] = []
         for place, column in zip(places, grid.columns, strict=True):
             group = grid.groups.get((row, column))
-            values = [] if group is None else _values(group, TOP1)
+            values = [] if group is None else group.values(TOP1)
             if group is not None and group.diverged:
                 gone.append((place + shift, look["color"]))
             elif values:
@@ -316,12 +316,6 @@ def _limit(axes: Axes, low: float, high: float, vertical: bool = False) -> None:
     """A share ends at 0 and 100 %; a little room is left for markers at the ends."""
     begin, end = axes.get_ylim() if vertical else axes.get_xlim()
     (axes.set_ylim if vertical else axes.set_xlim)(max(begin, low), min(end, high))
-
-
-def _values(group: Group, metric: Metric) -> list[float]:
-    return (
-        [float(value) * metric.scale for value in group.runs[metric.key].dropna()] if metric.key in group.runs else []
-    )
 
 
 def _few(groups: Iterator[Group] | Sequence[Group] | Any) -> bool:

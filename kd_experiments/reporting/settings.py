@@ -11,7 +11,7 @@ import pandas as pd
 
 from kd_experiments.cli.choices import methods
 from kd_experiments.reporting.frame import PRIMARY
-from kd_experiments.reporting.metrics import Metric
+from kd_experiments.reporting.metrics import ACCURACY, COST, Metric
 from kd_experiments.reporting.statistics import Difference, Spread, interval, spread
 
 BASELINE, REFERENCES = "none", ("kd", "none")  # the student alone; the first of these is what others are compared with
@@ -39,9 +39,19 @@ class Group:
 
     def spread(self, metric: Metric) -> Spread:
         """Over all replicates; of none where one of them diverged."""
-        if metric.key not in self.runs or (self.diverged and metric.key.startswith("metrics.")):
-            return Spread(math.nan, math.nan, 0)
-        return spread([float(value) * metric.scale for value in self.runs[metric.key].dropna()])
+        gone = bool(self.diverged) and metric.key.startswith("metrics.")
+        return spread([] if gone else self.values(metric))
+
+    def values(self, metric: Metric) -> list[float]:
+        """Of the replicates that have it, in the metric's unit."""
+        return [value * metric.scale for value in self._numbers.get(metric.key, ())]
+
+    @cached_property
+    def _numbers(self) -> dict[str, list[float]]:
+        """All figures of merit at once, since a frame is slow to ask for one after another."""
+        known = [one.key for one in (*ACCURACY, *COST) if one.key in self.runs]
+        columns = {key: self.runs[key].to_numpy(dtype=float, na_value=math.nan).tolist() for key in known}
+        return {key: [value for value in values if not math.isnan(value)] for key, values in columns.items()}
 
 
 @dataclass(frozen=True)
