@@ -48,7 +48,7 @@ class Study:
 
     @cached_property
     def grids(self) -> list[swept.Grid]:
-        return swept.grids(self.frame, [self.asked] if self.asked else [])
+        return [] if self.frame.empty else swept.grids(self.frame, [self.asked] if self.asked else [])
 
     @cached_property
     def settings(self) -> list[Setting]:
