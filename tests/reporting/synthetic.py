@@ -114,13 +114,14 @@ def write(results: Path, *records: Mapping[str, Any]) -> Path:
     for made in records:
         folder = results / "runs" / made["signature"]
         folder.mkdir(parents=True, exist_ok=True)
-        files.write_json(folder / "record.json", made)
+        sealed = {**made, files.SUM_KEY: files.sum_of(made)}
+        (folder / "record.json").write_text(json.dumps(sealed), encoding="utf-8")
         rows = history(made) if made["metrics"] else []
         lines = [
             ",".join(rows[0] if rows else ["epoch"]),
             *(",".join(f"{value:.6g}" for value in row.values()) for row in rows),
         ]
-        files.write_table(folder / "history.csv", "\n".join(lines) + "\n")
+        (folder / "history.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
         log = "".join(
             f"{made['label']['method']}: epoch {row['epoch'] + 1:.0f}, test {row['test_top1']:.1f} %\n" for row in rows
         )
