@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 import kd_experiments
-from kd_experiments import files
-from kd_experiments import samples as every_sample
+from kd_experiments import files, per_sample
 from kd_experiments.cli.composing import composed
 from kd_experiments.cli.hydra_errors import explain
+from kd_experiments.cli.mistypings import refuse
 from kd_experiments.cli.paths import readable
 from kd_experiments.config import Config, check
 from kd_experiments.data.load import load
@@ -34,6 +34,7 @@ def run(overrides: Sequence[str] = ()) -> Record:
     `overrides` are what would be typed after `python -m kd_experiments`.
     """
     typed = readable(overrides)
+    refuse(typed)
     return run_config(configure(typed), typed=typed)
 
 
@@ -76,15 +77,15 @@ def runs(results: str | Path = "results") -> pd.DataFrame:
 
 
 def samples(signature: str, results: str | Path = "results") -> pd.DataFrame:
-    """One row a training image of a complete run; the columns are those of `samples.write`.
+    """One row a training image of a complete run; the columns are those of `per_sample.write`.
 
     Made from the run's student and teacher when it is first asked for, or by the run with `samples=true`.
     """
     folder, record = _complete(signature, Path(results))
-    path = folder.path / every_sample.NAME
+    path = folder.path / per_sample.NAME
     if not path.exists():
         config = check(record.config)
-        every_sample.write(config, folder, lambda data: obtain_teacher(config, data, Display()))
+        per_sample.write(config, folder, lambda data: obtain_teacher(config, data, Display()))
     return pd.read_csv(path)
 
 
