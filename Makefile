@@ -12,7 +12,7 @@ install = { $(RUN) -m pip install --quiet --disable-pip-version-check 'uv>=0.5' 
 	$(RUN) -m pip install --disable-pip-version-check -e '$(1)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint sweep sweeps-list status tables figures report methods networks bench profile clean
+.PHONY: help setup demo test test-slow soak lint sweep sweeps-list status tables figures report methods networks bench check-gpu profile clean
 
 help:  ## list the targets
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## (.*)/  make \1\t\2/; s/data-%/data-NAME/' | expand -t 20
@@ -36,15 +36,23 @@ demo: setup  ## the main job on the embedded data set: LRDS, its teacher include
 	$(RUN) -m kd_experiments method=lrds selection.ratio=0.8 paths.results=$(RESULTS)
 
 test: lint  ## lint, then the tests that need nothing but Python
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses=4 -m "not slow"
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses=4 -m "not slow" $(ARGS)
 
 test-slow: $(CHECKED)  ## the other tests: schedulers, browser, processes that are killed, ten thousand records, the wheel
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses=2 -m slow
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses=2 -m slow $(ARGS)
 
-lint: $(CHECKED)  ## style and types
+soak: $(CHECKED)  ## a kill at every write, fifty random ones, thousands of strange values and files: hours
+	SOAK=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses=4 -rA \
+		tests/test_reliability.py tests/test_fuzz.py tests/test_guard.py tests/test_files.py tests/teachers/test_pickle_scan.py
+
+lint: $(CHECKED)  ## style and types, and known vulnerabilities of the packages where the registry answers
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	@if $(RUN) -m pip_audit --version >/dev/null 2>&1; then \
+		$(RUN) -m pip_audit --progress-spinner off --timeout 10 > $(VENV)/audit.log 2>&1; code=$$?; \
+		if grep -qE 'Found [0-9]+ known vulnerabilit' $(VENV)/audit.log; then cat $(VENV)/audit.log; exit $$code; \
+		elif [ $$code -ne 0 ]; then echo "pip-audit: the registry does not answer, nothing was compared"; fi; fi
 
 sweep: setup  ## run what is missing of a sweep: make sweep NAME=small/lrds_ratio ARGS="hydra/launcher=parallel threads=1"
 	@test -n "$(NAME)" || { echo "error: which sweep? make sweep NAME=small/lrds_ratio; make sweeps-list names all"; exit 2; }
@@ -56,14 +64,14 @@ sweeps-list: setup  ## every sweep: how many runs, how many are done, how long t
 status: setup  ## every run below $(RESULTS): done, running or failed, and why
 	@$(RUN) -m kd_experiments.sweeping status paths.results=$(RESULTS) $(ARGS)
 
-tables: setup  ## Markdown, LaTeX and CSV tables from every record in $(RESULTS)/runs
-	$(RUN) -m kd_experiments.reporting paths.results=$(RESULTS)
+tables: setup  ## every committed table anew from $(RESULTS)/runs.csv, byte for byte
+	$(RUN) -m kd_experiments.reporting csv=$(RESULTS)/runs.csv write=tables $(ARGS)
 
-figures: setup  ## figures from every record in $(RESULTS)/runs
-	$(RUN) -m kd_experiments.reporting.figures paths.results=$(RESULTS)
+figures: setup  ## figures of your own runs in $(RESULTS)/runs
+	$(RUN) -m kd_experiments.reporting paths.results=$(RESULTS) write=figures $(ARGS)
 
-report: setup tables figures  ## tables, figures and $(RESULTS)/report/index.html, one page with everything
-	$(RUN) -m kd_experiments.reporting.report paths.results=$(RESULTS)
+report: setup  ## tables, figures and report/index.html of your own runs; from ./results they go to results/own
+	$(RUN) -m kd_experiments.reporting paths.results=$(RESULTS) $(ARGS)
 
 methods: setup  ## the catalogue of methods, groups and choices
 	@$(RUN) -m kd_experiments --help
@@ -76,6 +84,9 @@ networks: setup  ## the catalogue of networks: parameters, multiply-adds, featur
 
 bench: setup  ## how fast it is, one JSON line a figure: make bench ARGS="--quick epoch"
 	$(RUN) -m bench $(ARGS)
+
+check-gpu: setup  ## does everything that a GPU does otherwise work on this one, and how fast: ten minutes at most
+	$(RUN) -m bench.check_gpu $(ARGS)
 
 profile: setup  ## where the time of a training step goes, and a trace below $(RESULTS)/profile
 	$(RUN) -m bench.profile $(ARGS)

@@ -9,20 +9,21 @@ import sys
 import time
 import traceback
 
-from bench import epoch, gpu_run, influence, memory, methods, one_teacher, processes, seeds, start
+from bench import epoch, influence, input, live, memory, methods, one_teacher, processes, start, whole_run
 from bench.measurement import here
 from bench.tables import write
 from kd_experiments.places import PACKAGE
 
 GROUPS = {
     "epoch": epoch,
-    "gpu_run": gpu_run,
+    "whole_run": whole_run,
     "one_teacher": one_teacher,
     "influence": influence,
+    "input": input,
     "memory": memory,
     "start": start,
     "methods": methods,
-    "seeds": seeds,
+    "live": live,
     "processes": processes,
 }
 

@@ -13,7 +13,8 @@ from bench.loops import BareLoop, ConventionalLoop
 from bench.material import BATCH, CLASSES, PAIRS, Material, Pair, Quiet, Subject
 from bench.measurement import Measurement, Seconds, Setting, ratios, timed
 from kd_experiments.networks import Network, build
-from kd_experiments.teachers.obtain import fresh_network, obtain
+from kd_experiments.run import obtain_teacher
+from kd_experiments.teachers.making import fresh_network
 from kd_experiments.training import devices
 
 FASTER = {PAIRS[0]: 3.5, PAIRS[1]: 2.5}  # targets by pair
@@ -130,11 +131,11 @@ def measure(subject: Subject, pair: Pair, repetitions: int) -> Seconds:
     seen = torch.zeros(len(data.train), data.views.count, dtype=torch.bool)
     everyone = torch.arange(len(data.train))
     # Variants: bfloat16 where float32 is the default, a written step where it is replayed.
-    bfloat16 = device.type == "cpu"
+    bfloat16 = device.type == "cpu" and devices.computes_bfloat16(device)
     one_by_one = subject.training() if training.recorder is not None else None
     if one_by_one is not None:
         one_by_one.recorder = None
-    unkept = obtain(subject.with_overrides("teacher.table=off"), data, Quiet()).tabulated()
+    unkept = obtain_teacher(subject.with_overrides("teacher.table=off"), data, Quiet()).tabulated()
 
     seconds: Seconds = {}
     for epoch in range(repetitions + 1):

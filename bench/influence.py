@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from bench.material import PAIRS, Material, Quiet, Subject
+from bench.material import PAIRS, Material, Subject
 from bench.measurement import Measurement, Setting, interleaved, ratios
-from kd_experiments.teachers.obtain import obtain
 from kd_experiments.training.evaluation import outputs
 
 
@@ -42,9 +42,7 @@ def of_teacher(subject: Subject, repetitions: int, setting: Setting) -> Measurem
 
 def scoring(subject: Subject, times: int) -> Iterator[Callable[[], object]]:
     """Scores as a run asks for them. A teacher keeps them by their settings: each call has another damping."""
-    teachers = []
-    for number in range(1, times + 1):
-        config = subject.with_overrides("selection=influence", f"selection.damping={number / 1000}")
-        teachers.append(obtain(config, subject.data, Quiet()))
-        assert not teachers[-1].network.training  # loaded beforehand, as for the pass it is compared with
-    return iter([teacher.selection_scores for teacher in teachers])
+    assert not subject.teacher.network.training  # loaded beforehand, as for the pass it is compared with
+    dampings = (number / 1000 for number in range(1, times + 1))
+    configs = [subject.with_overrides("selection=influence", f"selection.damping={damping}") for damping in dampings]
+    return iter([partial(subject.teacher.selection_scores, config.selection) for config in configs])

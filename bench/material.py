@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import pickle
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,9 @@ from kd_experiments.config import Config, check
 from kd_experiments.data.dataset import Data
 from kd_experiments.data.load import load
 from kd_experiments.networks import build
-from kd_experiments.run import make_learners
-from kd_experiments.supervision.selection import NoSelection
-from kd_experiments.teachers.obtain import Teacher, obtain
+from kd_experiments.run import obtain_teacher
+from kd_experiments.students import make_learners
+from kd_experiments.teachers.obtain import Teacher
 from kd_experiments.tracking.display import Display
 from kd_experiments.training import capture
 from kd_experiments.training.loop import Training
@@ -42,18 +42,16 @@ class Subject:
     data: Data
     teacher: Teacher
 
-    def training(self, config: Config | None = None, data: Data | None = None) -> Training:
-        """The run's own training, or that of another `config` with the same teacher and data.
-
-        Other `data` only where the teacher is asked live: its view table is made for its own.
-        """
-        config, data = config or self.config, data or self.data
-        learners = make_learners(config, data, self.teacher if config.source == "teacher" else None)
+    def training(self, config: Config | None = None) -> Training:
+        """The run's own training, or that of another `config` with the same teacher and data."""
+        config, data = config or self.config, self.data
+        frozen = (lambda: self.teacher.network) if config.source == "teacher" else None
+        learners = make_learners(config, data, frozen)
         source = selected = None
         if config.source == "teacher":
-            source = self.teacher.source(learners[0].objective.distiller.needs_features)
-            if not isinstance(config.selection, NoSelection):
-                scores = obtain(config, data, Quiet()).selection_scores()
+            source = self.teacher.source(learners[0].objective.distiller)
+            if not config.selection.is_everyone:
+                scores = self.teacher.selection_scores(config.selection)
                 selected = config.selection.mask(scores).to(device=data.device, dtype=torch.float32)
         recorder = capture.recorder(data.device, config.capture)
         return Training(learners, data, config.recipe, config.seed, source, selected, recorder)
@@ -106,7 +104,7 @@ class Material:
         config = composed(overrides)
         with contextlib.redirect_stderr(io.StringIO()):  # the reader warns that these are not CIFAR-100's files
             data = load(config.dataset, config.label_noise, config.data_folder).to(device)
-        return Subject(tuple(overrides), config, data, obtain(config, data, Quiet()))
+        return Subject(tuple(overrides), config, data, obtain_teacher(config, data, Quiet()))
 
     def _pictures(self) -> Path:
         root = self.folder / f"cifar-{self.images}"
@@ -142,8 +140,3 @@ def write_pictures(folder: Path, training: int) -> None:
 def composed(overrides: list[str]) -> Config:
     """The checked configuration of a command line."""
     return check(composing.composed(overrides))
-
-
-def enlarged(data: Data, samples: int) -> Data:
-    """The same data with its training images repeated until there are `samples`."""
-    return replace(data, train=data.train.at(torch.arange(samples, device=data.device) % len(data.train)))

@@ -8,12 +8,12 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
 
-from kd_experiments.tracking.machine import environment
+from kd_experiments.tracking.machine import machine
 from kd_experiments.training import devices
 
 Seconds = dict[str, list[float]]
@@ -88,7 +88,7 @@ class Measurement:
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "cores": os.cpu_count(),
             "load_before": _rounded(os.getloadavg()[0]),
-            "environment": environment(setting.device),
+            "machine": asdict(machine(setting.device)),
         }
         return json.dumps(content)
 

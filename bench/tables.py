@@ -28,14 +28,16 @@ def write(lines: list[Line]) -> str:
 def machine(lines: list[Line]) -> str:
     """Hardware, versions and dates, in words."""
     first, last = lines[0], lines[-1]
-    where = first["environment"]
+    where = first["machine"]
     packages = ", ".join(f"{name} {where['packages'][name]}" for name in ("torch", "torchvision", "numpy"))
     load = ", ".join(f"{value:.1f}" for value in sorted({min(each(lines)), max(each(lines))}))
+    hardware = f"{where['device_name']} ({where['device']}; kernels for {where['capability']})"
+    versions = f"{where['platform']}, Python {where['python']}, {packages}"
+    how = f"python -m bench{' --quick' if first['quick'] else ''}"
     return (
-        f"Measured {first['date']} to {last['date']} at commit {where['commit']} with `python -m bench"
-        f"{' --quick' if first['quick'] else ''}` on {where['device_name']} ({where['device']}), {first['cores']} CPU "
-        f"cores, {where['threads']} threads; {where['platform']}, Python {where['python']}, {packages}. Load of the "
-        f"machine (1 minute) along the way: {load}."
+        f"Measured {first['date']} to {last['date']} at commit {where['commit']} with `{how}` on {hardware}, "
+        f"{first['cores']} CPU cores, {where['threads']} threads; {versions}. Load of the machine (1 minute) along the "
+        f"way: {load}."
     )
 
 
@@ -72,15 +74,20 @@ def method_costs(lines: list[Line]) -> str:
         own, kd = parts["memory_MB"][0], parts["kd_memory_MB"][0]
         step = sorted(parts["step_ms"])[len(parts["step_ms"]) // 2]
         rows.append(
-            [line["about"], f"{step:.0f}", spread(line, "x"), f"{own:.1f}", f"{own - kd:+.1f}"],
+            [line["about"], f"{step:.0f}", spread(line, "x"), _target(line), f"{own:.1f}", f"{own - kd:+.1f}"],
         )
-    head = ["method", "ms a step", "time over KD", "memory, MB", "beyond KD, MB"]
+    head = ["method", "ms a step", "time over KD", "target", "memory, MB", "beyond KD, MB"]
     about = (
-        f"{lines[0]['setting']}; each method's steps alternate with KD's. KD and the other logit methods read the "
-        "teacher's table (filled); feature methods ask the teacher in every step. Memory: parameters, statistics and "
-        "optimiser states, the live teacher's included, plus what one step allocates at its peak; not the images."
+        f"{lines[0]['setting']}; each method's steps alternate with KD's. KD, the other logit methods and those of "
+        "embeddings read the teacher's table (filled); feature methods ask the teacher in every step. Memory: "
+        "parameters, statistics and optimiser states, the live teacher's included, plus what one step allocates at its "
+        "peak; not the images."
     )
     return about + "\n\n" + table(head, rows)
+
+
+def _target(line: Line) -> str:
+    return "-" if line["target"] is None else f"≤ {line['target']:g}x{'' if line['met'] else ', **missed**'}"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

@@ -8,11 +8,13 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from kd_experiments import own_code
+from kd_experiments import own_code, stopping
 from kd_experiments.cli.mistypings import refuse
 from kd_experiments.cli.paths import readable
-from kd_experiments.errors import UserError
+from kd_experiments.errors import UserError, shortened
 from kd_experiments.places import home
+
+_LONGEST = 20_000  # characters of one argument; a list of a thousand choices has as many
 
 
 def main() -> int:
@@ -41,18 +43,30 @@ def main() -> int:
     from kd_experiments.sweeping.callback import SweepReport
 
     SweepReport.current = None
-    code = _answer(arguments)
+    with stopping.listening():
+        code = _answer(arguments)
     sweep = SweepReport.current
     if sweep is None or not sweep.began:
         return code
     lines, complete = sweep.summary()
-    print("\n".join(lines))
-    return code if code == 130 else int(not complete)
+    print("\n".join([*lines, *_table(sweep)]))
+    return code if code in stopping.EXIT_CODES.values() else int(not complete)
+
+
+def _table(sweep: Any) -> list[str]:
+    """What a sweep's runs came to, and the command for the full report."""
+    from kd_experiments.reporting.study import compact_of
+
+    results = "" if sweep.results == Path("results") else f" paths.results={sweep.results}"
+    asked = f" sweep={sweep.name}" if sweep.name else ""
+    lines = compact_of(sweep.results, sweep.signatures(), sweep.name or "")
+    return ["", *lines, "", f"full report: python -m kd_experiments.reporting{results}{asked}"]
 
 
 def _answer(arguments: list[str]) -> int:
     """Let Hydra run the job or jobs; a mistake is told in one line."""
     try:
+        _refuse_long(arguments)
         refuse(arguments)
         if "--signature" in arguments:
             _print_signature([argument for argument in arguments if argument != "--signature"])
@@ -60,22 +74,34 @@ def _answer(arguments: list[str]) -> int:
             _hydra_main()
     except UserError as error:
         return _say(str(error), 2)
-    except KeyboardInterrupt:
-        return _say("interrupted; the same command goes on from the last finished epoch", 130)
+    except stopping.Stopped as error:
+        return _say("stopped; the same command goes on from where it was", error.exit_code)
     except Exception as error:
-        from kd_experiments.cli.hydra_errors import explain
-
-        sentence = explain(error, arguments)
-        if sentence is None:
-            traceback.print_exc()
-            return 1
-        return _say(sentence, 2)
+        return _failed(error, arguments)
     return 0
 
 
+def _failed(error: Exception, arguments: list[str]) -> int:
+    """A sentence for the user's mistakes, a traceback for ours."""
+    from kd_experiments.cli.hydra_errors import explain
+
+    sentence = explain(error, arguments)
+    if sentence is None:
+        traceback.print_exc()
+        return 1
+    return _say(sentence, 2)
+
+
+def _refuse_long(arguments: list[str]) -> None:
+    """Hydra's parser takes minutes for text that nobody types."""
+    for argument in arguments:
+        if len(argument) > _LONGEST:
+            raise UserError(f"{shortened(argument)}: {len(argument):,} characters; give at most {_LONGEST:,}")
+
+
 def _say(sentence: str, code: int) -> int:
-    prefix = "error: " if code != 130 else ""
-    print(f"{prefix}{sentence}", file=sys.stderr)
+    prefix = "" if code in stopping.EXIT_CODES.values() else "error: "
+    print(f"{prefix}{shortened(sentence, 2000)}", file=sys.stderr)
     return code
 
 
@@ -106,15 +132,13 @@ def job(composed: Any) -> float | None:
     if hydra.mode == RunMode.MULTIRUN:
         from kd_experiments.sweeping.job import do
 
-        print(f"\njob {hydra.job.num}: {' '.join(typed)}", flush=True)
         return do(lambda: _checked(_plain(composed)), typed, sweep, hydra.job.num, Path(hydra.runtime.output_dir))
     try:
         _run_one(_plain(composed), typed, sweep)
     except UserError as error:
         raise SystemExit(_say(str(error), 2)) from None
-    except Exception:
-        traceback.print_exc()
-        raise SystemExit(1) from None
+    except Exception as error:
+        raise SystemExit(_failed(error, typed)) from None
     return None
 
 
@@ -124,9 +148,8 @@ def _run_one(given: dict[str, Any], typed: list[str], sweep: str | None) -> None
     from kd_experiments.tracking.record import RunFolder
     from kd_experiments.tracking.summary import already_done, summary_lines
 
-    before = (
-        known.look_up(given) if not (given["rerun"] or given["samples"]) and "MASTER_ADDR" not in os.environ else None
-    )
+    again = given.get("rerun") or given.get("samples")
+    before = known.look_up(given) if not again and "MASTER_ADDR" not in os.environ else None
     if before is not None:
         folder = RunFolder(Path(given["paths"]["results"]) / "runs" / before.signature)
         record = folder.read()

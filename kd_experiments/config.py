@@ -14,10 +14,9 @@ from kd_experiments.data.label_noise import NOISES, LabelNoise
 from kd_experiments.data.settings import DATASETS, DatasetConfig
 from kd_experiments.distillers import DISTILLERS
 from kd_experiments.distillers.base import Distiller
-from kd_experiments.errors import UserError, did_you_mean
+from kd_experiments.errors import UserError, did_you_mean, shortened
 from kd_experiments.networks.registry import check_name
 from kd_experiments.schema import (
-    Count,
     Interval,
     NonNegative,
     Positive,
@@ -42,6 +41,9 @@ from kd_experiments.training.recipe import Recipe
 Values = dict[str, Any]  # a configuration as plain values: texts, numbers, lists and dictionaries of them
 
 
+_LONGEST = 1000  # bytes of a text; systems allow 4096 of a whole path
+
+
 @dataclass(frozen=True)
 class PathsConfig:
     """`paths.*`; a run writes only below `results`, and the teachers it trains below `teachers`."""
@@ -52,9 +54,10 @@ class PathsConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """`student.*` and `peer.*`."""
+    """`student.*` and `peer.*`: which network, and a file with the weights it starts from; null: fresh ones."""
 
     network: str
+    checkpoint: str | None
 
     def __post_init__(self) -> None:
         check_name("network", self.network)
@@ -84,7 +87,7 @@ class Parts:
     rerun: bool
     samples: bool
     device: Literal["auto", "cpu", "cuda", "mps"]
-    threads: Count | None
+    threads: Annotated[int, Interval(at_least=1, at_most=1024)] | None
     precision: Precision
     capture: Literal["auto", "off"]
     snapshots: Annotated[int, Interval(at_least=0, at_most=10_000)]
@@ -129,7 +132,7 @@ class Config(Parts):
     @property
     def reads_logits(self) -> bool:
         """Does any term read what the source predicts? A feature distiller without a KD term does not."""
-        return not DISTILLERS[self.method.distiller].needs_features or self.method.kd_weight > 0
+        return DISTILLERS[self.method.distiller].reads_logits() or self.method.kd_weight > 0
 
     @property
     def distillation_temperature(self) -> Temperature:
@@ -160,7 +163,7 @@ def capabilities(values: Mapping[str, Any]) -> frozenset[str]:
         present.add("temperature")
     if distiller.needs_source:
         present |= {"source", values["method"]["source"]}
-    if "teacher" in present and not distiller.needs_features:
+    if "teacher" in present and distiller.needs != "features":
         present.add("teacher logits")
     if SELECTIONS[values["selection"]["name"]].reads_snapshots:
         present.add("teacher snapshots")
@@ -191,6 +194,7 @@ def typed_values(given: Mapping[str, Any]) -> Values:
 def check(given: Mapping[str, Any]) -> Config:
     """Check a composed, resolved configuration; raises `UserError` with one clear sentence."""
     values = typed_values(given)
+    _check_texts(values, "")
     method = values["method"]
     own = parameters(DISTILLERS[method["distiller"]])
     config = Config(
@@ -215,10 +219,10 @@ def flat_keys(given: Mapping[str, Any], known: list[str]) -> list[str]:
 def typed_method(given: Any) -> Values:
     """`method.*`: what every method has, and beside it its distiller's hyper-parameters."""
     if not isinstance(given, Mapping):
-        raise UserError(f"method={given}: expected a group of keys; choose one with method=CHOICE")
+        raise UserError(f"method={shortened(given)}: expected a group of keys; choose one with method=CHOICE")
     distiller = given.get("distiller")
     if not isinstance(distiller, str):
-        raise UserError(f"method.distiller={distiller}: expected one of {', '.join(DISTILLERS)}")
+        raise UserError(f"method.distiller={shortened(distiller)}: expected one of {', '.join(DISTILLERS)}")
     common, own = parameters(MethodConfig), parameters(DISTILLERS[distiller])
     for key in given:
         if key not in common and key not in own:
@@ -226,6 +230,25 @@ def typed_method(given: Any) -> Values:
             raise UserError(f"{full}: no such key{did_you_mean(full, [f'method.{k}' for k in [*common, *own]])}")
     values = typed_part(MethodConfig, {key: given[key] for key in given if key in common}, "method")
     return values | typed_part(DISTILLERS[distiller], {key: given[key] for key in given if key in own}, "method")
+
+
+def _check_texts(value: Any, where: str) -> None:
+    """Refuse text that is no name and no path: files and terminals would choke on it."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _check_texts(inner, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            _check_texts(inner, f"{where}[{place}]")
+    elif isinstance(value, str):
+        if not value.isprintable():
+            raise UserError(f"{where}={shortened(value)}: holds control characters; give plain text")
+        if len(value.encode()) > _LONGEST or any(len(part.encode()) > 255 for part in value.split("/")):
+            raise UserError(
+                f"{where}={shortened(value)}: too long; give at most {_LONGEST} characters, 255 a file name"
+            )
+        if where.startswith("paths.") and not value.strip():
+            raise UserError(f"{where}=: empty; give a folder, such as paths.results=results")
 
 
 def _check_together(config: Config) -> None:
@@ -248,11 +271,10 @@ def _check_together(config: Config) -> None:
             f"selection={config.values['selection']['name']}: it is scored by a frozen teacher, but in "
             f"method={method} two networks teach each other; use selection=none or selection=random"
         )
-    stage = config.make_distiller().initialisation_epochs
-    if stage >= config.recipe.epochs:
+    if config.teacher.seen_val != "unknown" and config.teacher.checkpoint is None:
         raise UserError(
-            f"method.initialisation_epochs={stage}: leaves none of recipe.epochs={config.recipe.epochs} to distil; "
-            f"give fewer initialisation epochs, or more epochs"
+            f"teacher.seen_val={str(config.teacher.seen_val).lower()}: it says what a checkpoint has seen, and a "
+            f"teacher trained here never sees val; give teacher.checkpoint=FILE, or leave it out"
         )
     if config.source == "none" and config.method.kd_weight > 0:
         raise UserError(

@@ -26,7 +26,8 @@ def no_such_choice(what: str, given: str, choices: Iterable[str]) -> UserError:
     """The error for a name outside a closed set of choices."""
     choices = sorted(choices)
     listed = f"choices: {', '.join(choices)}" if choices else "there are none yet"
-    return UserError(f"{what}={given}: no such choice{did_you_mean(given, choices)} ({listed})")
+    near = did_you_mean(given[:100], choices)
+    return UserError(f"{what}={shortened(given)}: no such choice{near} ({listed})")
 
 
 def shortened(value: object, length: int = 80) -> str:

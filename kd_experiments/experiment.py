@@ -22,10 +22,11 @@ from kd_experiments.config import Config, check
 from kd_experiments.data.load import load
 from kd_experiments.errors import UserError, did_you_mean
 from kd_experiments.networks import Network, build
+from kd_experiments.reporting.frame import runs as every_run
 from kd_experiments.run import obtain_teacher
 from kd_experiments.run import run as run_config
 from kd_experiments.tracking.display import Display
-from kd_experiments.tracking.record import Record, RunFolder, every_record
+from kd_experiments.tracking.record import Record, RunFolder
 
 
 def run(overrides: Sequence[str] = ()) -> Record:
@@ -51,29 +52,12 @@ def configure(overrides: Sequence[str]) -> Config:
         raise UserError(sentence) from error
 
 
-def runs(results: str | Path = "results") -> pd.DataFrame:
-    """Every run below a results folder, one row each.
+def runs(results: str | Path | None = "results", csv: str | Path | None = None) -> pd.DataFrame:
+    """Every run below a results folder, of a table of runs such as `results/runs.csv`, or of both, one row each.
 
-    Columns: signature, method, stage, teacher (as tables name them), status, sweep, seed, then `metrics.*`, `timing.*`,
-    `config.*` with every value of the configuration. A run that is not complete has no metrics.
+    The frame that all tables and figures are made of; its columns are described in `reporting.frame`.
     """
-    found, _ = every_record(Path(results))
-    rows = [
-        {
-            "signature": record.signature,
-            "method": record.label.method,
-            "stage": record.label.stage,
-            "teacher": record.label.teacher,
-            "status": record.status,
-            "sweep": record.sweep,
-            "seed": record.seed,
-            **{f"metrics.{name}": value for name, value in record.metrics.items()},
-            **{f"timing.{name}": value for name, value in record.timing.items()},
-            **pd.json_normalize({"config": dict(record.config)}, sep=".").iloc[0].to_dict(),
-        }
-        for record in found
-    ]
-    return pd.DataFrame(rows)
+    return every_run(results, csv)
 
 
 def samples(signature: str, results: str | Path = "results") -> pd.DataFrame:

@@ -1,14 +1,25 @@
-"""Files that are either the old ones or the new ones, never halves."""
+"""Files that are either the old ones or the new ones, never halves, and that are believed only as they were written.
+
+Everything the suite writes and reads again carries a check sum (SHA-256): JSON under a key of its own, everything else
+in a last line. A file whose check sum is wrong or missing counts as damaged: that is said once, and the file as absent,
+so that whoever needs it computes it again.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import os
 import pickle
-from collections.abc import Iterator
+import re
+import stat
+import sys
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +27,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_experiments.errors import UserError
+from kd_experiments.errors import UserError, shortened
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.EIO}
+_NO_ACCESS = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.EIO, errno.EISDIR,
+    errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL,
+}  # fmt: skip
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+
+SUM_KEY = "sha256"
+_LAST_LINE = b"\n# sha256 "
+_SUM_BYTES = len(_LAST_LINE) + 64 + 1
+_NAME_BYTES = 100  # of a file name; systems allow 255
+_told: set[Path] = set()  # damaged files this process has named
 
 
 def is_writer() -> bool:
@@ -36,19 +57,39 @@ def told_plainly(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        shown = shortened(path, 200)
         if error.errno in _NO_SPACE:
             raise UserError(
-                f"{path}: no space left on the device; what was written before is kept. Free some space, or give "
+                f"{shown}: no space left on the device; what was written before is kept. Free some space, or give "
                 f"paths.results=FOLDER on another disk, and run the same command again"
+            ) from error
+        if error.errno in _NO_LOCKS:
+            raise UserError(
+                f"{shown}: its file system has no locks ({error.strerror}); give paths.results=FOLDER on another one"
             ) from error
         if error.errno in _NO_ACCESS:
             raise UserError(
-                f"{path}: cannot be written ({error.strerror}); give paths.results=FOLDER that you may write to"
+                f"{shown}: cannot be written ({error.strerror}); give paths.results=FOLDER that you may write to"
             ) from error
         raise
+    except NotImplementedError as error:  # what filelock raises there
+        raise UserError(
+            f"{shortened(path, 200)}: its file system has no locks; give paths.results=FOLDER on another one"
+        ) from error
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def file_name(text: str) -> str:
+    """A name for a file or folder, whatever the text: it stays in its folder and no two texts share one.
+
+    Letters and digits of ASCII and `.+=_-` stay; where anything else was, eight digits of the text's hash follow.
+    """
+    name = re.sub(r"[^A-Za-z0-9.+=_-]+", "_", text).lstrip(".-")[:_NAME_BYTES]
+    if name == text and name:
+        return name
+    return f"{name or '_'}-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:8]}"
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a file atomically: a reader, or a machine that loses power, sees the old content or the new.
 
     Of several processes of one run only the main one writes.
@@ -64,18 +105,105 @@ def write_bytes(path: Path, content: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
+            _flush_folder(path.parent)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
 
 
+def _flush_folder(folder: Path) -> None:
+    """So that the new name, too, outlives a loss of power; not every system lets folders be flushed."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_parts(folder: Path, older_than: float = 0.0) -> None:
+    """Remove what processes that were killed while writing have left; `older_than` is in seconds.
+
+    Without it the caller holds the lock that everybody who writes there takes.
+    """
+    with contextlib.suppress(OSError):
+        for path in folder.glob(".*.part"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime >= older_than:
+                    path.unlink()
+
+
 def write_text(path: Path, content: str) -> None:
-    write_bytes(path, content.encode())
+    """Text for people, without a check sum."""
+    write_bytes(path, content.encode("utf-8", "replace"))
 
 
-def write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """A mapping, with its check sum under `SUM_KEY`; raises `ValueError` for numbers that are not finite."""
+    write_text(path, json.dumps({**content, SUM_KEY: sum_of(content)}, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """What `write_json` wrote; None where there is no such file, or a damaged one, which is named."""
+    content = _content(path)
+    if content is None:
+        return None
+    try:
+        found = json.loads(content)
+        if isinstance(found, dict) and found.pop(SUM_KEY, None) == sum_of(found):
+            return found
+    except (ValueError, RecursionError):
+        pass
+    return damaged(path)
+
+
+def sum_of(content: Mapping[str, Any]) -> str:
+    """Of the content as a reader will see it, in which keys are text and tuples are lists."""
+    seen = json.loads(json.dumps(dict(content), allow_nan=False))
+    return hashlib.sha256(json.dumps(seen, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def write_sealed(path: Path, content: bytes | memoryview) -> None:
+    """Bytes with a check sum in a last line."""
+    sealed = bytearray(content)
+    sealed += _LAST_LINE + hashlib.sha256(content).hexdigest().encode() + b"\n"
+    write_bytes(path, memoryview(sealed))
+
+
+def read_sealed(path: Path) -> memoryview | None:
+    """What `write_sealed` wrote; None where there is no such file, or a damaged one, which is named."""
+    content = _content(path)
+    if content is None:
+        return None
+    body, last = memoryview(content)[:-_SUM_BYTES], content[-_SUM_BYTES:]
+    if last == _LAST_LINE + hashlib.sha256(body).hexdigest().encode() + b"\n":
+        return body
+    return damaged(path)
+
+
+def is_sound(path: Path) -> bool:
+    """Is there a file as `write_sealed` wrote it?"""
+    return read_sealed(path) is not None
+
+
+def _content(path: Path) -> bytes | None:
+    """All bytes of an ordinary file: a pipe or a device would never end."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return damaged(path)
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, MemoryError):
+        return damaged(path)
+
+
+def damaged(path: Path) -> None:
+    """Say, once, that a file is not as it was written."""
+    if path not in _told:
+        _told.add(path)
+        print(f"warning: {shortened(path, 200)}: damaged, or not written by kd_experiments; not used", file=sys.stderr)
 
 
 def write_record(path: Path, record: DataclassInstance) -> None:
@@ -83,35 +211,49 @@ def write_record(path: Path, record: DataclassInstance) -> None:
     write_json(path, asdict(record))
 
 
-def read_json(path: Path) -> Any | None:
-    """What a JSON file holds, or None where there is none that can be read."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
-        return None
-
-
 def save(path: Path, content: Any) -> None:
-    """`torch.save`, atomically. Serialised in memory first, so that a full disk is an ordinary error."""
+    """`torch.save`, atomically and with a check sum. Serialised in memory first, so that a full disk is an ordinary
+    error.
+    """
+    write_sealed(path, serialised(content))
+
+
+def serialised(content: Any) -> memoryview:
+    """What `torch.save` would write."""
     import torch
 
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    write_bytes(path, buffer.getbuffer())  # type: ignore[arg-type]  # any buffer can be written
-
-
-def save_arrays(path: Path, **arrays: NDArray[Any]) -> None:
-    """`numpy.savez`, atomically."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # arrays by name
-    write_bytes(path, buffer.getbuffer())  # type: ignore[arg-type]  # any buffer can be written
+    return buffer.getbuffer()
 
 
 def load_own(path: Path) -> Any | None:
-    """A file of ours, or None where there is none or it cannot be read; never executes pickled code."""
+    """What `save` wrote, or None where there is no such file, or a damaged one; never executes pickled code."""
+    content = read_sealed(path)
+    if content is None:
+        return None
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError):
+        return damaged(path)
+
+
+def save_arrays(path: Path, **arrays: NDArray[Any]) -> None:
+    """NumPy arrays by name, atomically and with a check sum."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # arrays by name
+    write_sealed(path, buffer.getbuffer())
+
+
+def load_arrays(path: Path, *names: str) -> dict[str, Any] | None:
+    """The arrays of these names, or None where there is no such file, or a damaged one."""
+    content = read_sealed(path)
+    if content is None:
         return None
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as kept:
+            return {name: kept[name] for name in names}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return damaged(path)

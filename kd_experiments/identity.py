@@ -27,7 +27,7 @@ from kd_experiments.supervision.revision import REVISIONS
 from kd_experiments.supervision.selection import SELECTIONS
 from kd_experiments.supervision.temperature import TEMPERATURES
 from kd_experiments.supervision.weighting import WEIGHTINGS
-from kd_experiments.teachers.checkpoint_file import fingerprint
+from kd_experiments.teachers.checkpoint_file import fingerprint, told_of
 from kd_experiments.training import devices
 
 # Raise this when a change of the code changes what a configuration computes: old runs are then not taken for new ones.
@@ -51,6 +51,7 @@ EXCLUDED = {
     "dataset.download": "where they come from",
     "dataset.skip_corrupt": "false ends the run unless there is nothing to skip",
     "dataset.workers": "who decodes",
+    "teacher.seen_val": "what is known of a checkpoint, not what it is",
     "teacher.table": "where its answers are kept",
     "teacher.table_budget": "as above",
 }
@@ -117,6 +118,10 @@ def _counting(config: Config, always: str | None = None) -> Values:
     kept = without(what_counts(config.values, frozenset(present)))
     if "selection" in kept and config.selection.is_everyone:
         kept["selection"] = {"name": "none"}  # a ratio of 1 selects nobody out
+    for place in ("student", "peer"):
+        if place in kept and kept[place]["checkpoint"] is not None:
+            with told_of(f"{place}.checkpoint"):
+                kept[place]["checkpoint"] = fingerprint(Path(kept[place]["checkpoint"]))
     content = content_of(config.dataset, config.data_folder)
     if content is not None:
         kept["dataset"]["content"] = content

@@ -33,14 +33,14 @@ class Known:
 def look_up(given: Mapping[str, Any]) -> Known | None:
     """The answer for a composed, resolved configuration; None where it is not known yet."""
     try:
-        return Known(**json.loads(_path(given).read_text()))
-    except (OSError, ValueError, TypeError, KeyError):
+        return Known(**files.read_json(_path(given)) or {})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
 def remember(given: Mapping[str, Any], answer: Known) -> None:
     """Keep an answer; a folder that cannot be written costs time, not the run."""
-    with contextlib.suppress(UserError, OSError, KeyError):
+    with contextlib.suppress(UserError, OSError, KeyError, TypeError, AttributeError, ValueError):
         files.write_json(_path(given), asdict(answer))
 
 
@@ -59,6 +59,8 @@ def _path(given: Mapping[str, Any]) -> Path:
 
 def _sources() -> Iterator[Path]:
     yield from PACKAGE.rglob("*.py")
+    for place in own_code.packages():
+        yield from place.rglob("*.py") if place.is_dir() else [place]
     for folder in config_folders():
         yield from folder.rglob("*.yaml")
     for place in own_code.packages():

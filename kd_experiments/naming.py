@@ -62,11 +62,14 @@ def is_seed(key: str) -> bool:
 def _method(identity: Values, values: Values) -> str:
     """The nearest method file with or without a plug-in, and what differs from it."""
     own = {key: identity[key] for key in METHOD_GROUPS if key in identity}
-    found = [(_differences(own, other), plug_in, name) for name, plug_in, other in _candidates(values)]
-    differences, plug_in, name = min(found, key=lambda one: (len(one[0]), one[1] != "none", one[2], one[1]))
+    found = [
+        (_differences(own, other, values), _unlike(own, other), plug_in, name)
+        for name, plug_in, other in _candidates(values)
+    ]
+    differences, _, plug_in, name = min(found, key=lambda one: (len(one[0]), one[1], one[2] != "none", one[3], one[2]))
     words = [name if plug_in == "none" else f"{name} + {plug_in}"]
     if "peer" in identity and identity["peer"] != identity["student"]:
-        words.append(f"peer={identity['peer']['network']}")
+        words.append(f"peer={_started(identity['peer'])}")
     words += _written(differences)
     code = identity.get("own_code", {})
     return " ".join(words) + _code(code.get(place) for place in (*METHOD_GROUPS, "peer"))
@@ -83,15 +86,20 @@ def _candidates(values: Values) -> Iterator[tuple[str, str, Values]]:
                 yield name, plug_in, typed_parts | {"method": typed_method(given["method"])}
 
 
-def _differences(own: Values, other: Values) -> dict[str, Any]:
+def _differences(own: Values, other: Values, values: Values) -> dict[str, Any]:
     """What must be typed after the other's name to get the own values: short key -> value."""
     found: dict[str, Any] = {}
     for group, mine in own.items():
         its = other[group]
         if group != "method" and mine["name"] != its["name"]:
-            found[group], its = _nearest(group, mine, other)
+            found[group], its = _nearest(group, mine, {**values, **other})
         found |= {short_key(f"{group}.{key}"): value for key, value in _changed(mine, its).items()}
     return found
+
+
+def _unlike(own: Values, other: Values) -> int:
+    """Parts that one has and the other does without: `lrds selection=random` is nearer to lrds than to lr."""
+    return sum((mine.get("name") == "none") != (other[group].get("name") == "none") for group, mine in own.items())
 
 
 def _changed(mine: Mapping[str, Any], its: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,6 +126,12 @@ def _nearest(group: str, mine: Values, values: Values, below: str | None = None)
     return choice, its
 
 
+def _started(student: Mapping[str, Any]) -> str:
+    """A network, and the content of the file it starts from where it does not start afresh."""
+    start = student["checkpoint"]
+    return str(student["network"]) if start is None else f"{student['network']} from {start[:8]}"
+
+
 def _stage(identity: Values, values: Values) -> str:
     """Data, label noise, student, recipe and number format in words."""
     dataset = dict(identity["dataset"])
@@ -125,7 +139,7 @@ def _stage(identity: Values, values: Values) -> str:
     words = [_with_differences("dataset", dataset, values) + (f" ({content[:8]})" if content else "")]
     if identity["label_noise"]["name"] != "none":
         words.append(_with_differences("label_noise", identity["label_noise"], values, always=("rate",)))
-    words += [identity["student"]["network"], _with_differences("recipe", identity["recipe"], values)]
+    words += [_started(identity["student"]), _with_differences("recipe", identity["recipe"], values)]
     words += [identity["precision"]] * (identity["precision"] != "float32")
     code = identity.get("own_code", {})
     return ", ".join(words) + _code(code.get(place) for place in ("dataset", "label_noise", "student"))

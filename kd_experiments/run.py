@@ -11,7 +11,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
-from kd_experiments import digests, files, identity, naming, per_sample
+from kd_experiments import digests, files, identity, naming, per_sample, stopping
 from kd_experiments.config import Config
 from kd_experiments.data.dataset import Data
 from kd_experiments.data.load import load
@@ -45,8 +45,12 @@ def run(
 
     `number` counts the jobs of a sweep, which take turns where there are several GPUs; `typed` is what the user typed.
     """
+    with stopping.listening():
+        return _run(config, display or Display(), number, typed, sweep)
+
+
+def _run(config: Config, display: Display, number: int, typed: Sequence[str], sweep: str | None) -> Record:
     parallel.start(config.device)
-    display = display or Display()
     folder = RunFolder(config.results / "runs" / identity.signature(config))
     with parallel.locked(folder.path, display.note):
         record = folder.read()
@@ -79,13 +83,18 @@ def _do(
     try:
         story.tell(device)
         story.record = story.record.but(status="complete")
+    except stopping.Stopped:
+        display.stop()
+        raise  # half done, as the record says: "running", and nobody works on it
     except BaseException as error:
         display.stop()
+        if devices.is_out_of_memory(error):
+            error = UserError(_out_of_memory(config, device))
         reason = str(error) if isinstance(error, UserError) else traceback.format_exc()
         status = "diverged" if isinstance(error, Diverged) else "failed"
         story.record = story.record.but(status=status, error=reason)
         folder.append_log(reason)
-        raise
+        raise error
     finally:
         seconds = {**story.record.timing, "this_call_seconds": time.perf_counter() - started}
         story.record = story.record.but(finished=_now(), timing=seconds)
@@ -133,11 +142,11 @@ class Story:
         """Train the student, and its peer where there is one."""
         config, display, folder = self.config, self.display, self.folder
         learners = make_learners(config, data, None if teacher is None else lambda: teacher.network)
-        source = None if teacher is None else teacher.source(learners[0].objective.distiller.needs_features)
+        source = None if teacher is None else teacher.source(learners[0].objective.distiller)
         recorder = capture.recorder(data.device, config.capture)
         training = Training(learners, data, config.recipe, config.seed, source, selected, recorder)
         title = f"{self.record.label.method} {config.student.network}"
-        epochs = training.recipe.epochs
+        epochs = training.epochs
 
         def restored(history: list[Row]) -> None:
             folder.write_history(history)
@@ -201,6 +210,16 @@ def obtain_teacher(config: Config, data: Data, display: Display) -> Teacher:
     known = identity.teacher_identity(config)
     folder = config.teachers / digests.of_values(known)
     return Teacher(Wanted(config.teacher, known, folder, config.data_folder, config.capture == "auto"), data, display)
+
+
+def _out_of_memory(config: Config, device: torch.device) -> str:
+    """What was too large, and what to lower."""
+    teacher = f" with its teacher {config.teacher.network}" if config.source == "teacher" else ""
+    less = "recipe.batch_size" + (", teacher.recipe.batch_size" if teacher else "")
+    return (
+        f"out of memory on {device.type}: {config.student.network}{teacher}, batches of {config.recipe.batch_size} "
+        f"images; lower {less}, or give precision=bfloat16 or a smaller network; what was trained before is kept"
+    )
 
 
 def snapshot_epochs(count: int, epochs: int) -> set[int]:

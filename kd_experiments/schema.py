@@ -8,7 +8,6 @@ and the command line gave and names the offending key when one is wrong, `constr
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import math
 import types
@@ -20,6 +19,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, g
 from kd_experiments.errors import UserError, did_you_mean, no_such_choice, shortened
 
 T = TypeVar("T")
+LARGEST = 1e30  # of any number: what is computed from it is one, too, in float32
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class When:
 Positive = Annotated[float, Interval(over=0)]
 NonNegative = Annotated[float, Interval(at_least=0)]
 Fraction = Annotated[float, Interval(at_least=0, at_most=1)]
-Count = Annotated[int, Interval(at_least=1)]
+Count = Annotated[int, Interval(at_least=1, at_most=10**9)]
 Seed = Annotated[int, Interval(at_least=0, under=2**32)]
 
 
@@ -153,7 +153,8 @@ def typed_part(cls: type, given: Mapping[str, Any], where: str) -> dict[str, Any
 
 def construct_part(cls: type[T], values: Mapping[str, Any]) -> T:
     """Call the constructor with values that `typed_part` has converted."""
-    return cls(**{name: construct(values[name], annotation) for name, annotation in parameters(cls).items()})
+    part: type = cls  # for mypy, a type[T] has no hash
+    return cls(**{name: construct(values[name], annotation) for name, annotation in parameters(part).items()})
 
 
 def typed(value: Any, annotation: Any, where: str) -> Any:
@@ -188,13 +189,15 @@ def typed(value: Any, annotation: Any, where: str) -> Any:
         return value
     if annotation in (bool, str) and isinstance(value, annotation):
         return value
-    if annotation is int and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if annotation is float and isinstance(value, int | float) and not isinstance(value, bool):
-        with contextlib.suppress(OverflowError):  # a whole number too large for a float
-            if math.isfinite(value):
-                return float(value) + 0.0  # -0.0 is 0.0
-        raise UserError(f"{where}={shortened(value)}: expected a finite number")
+    if annotation in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{where}={value}: expected a finite number")
+        if abs(value) > LARGEST:
+            raise UserError(f"{where}={shortened(value)}: must be at most {LARGEST:g}")
+        if annotation is float:
+            return float(value) + 0.0  # -0.0 is 0.0
+        if isinstance(value, int):
+            return value
     if isinstance(annotation, type) and annotation not in (bool, str, int, float):
         return typed_part(annotation, _mapping(value, where), where)
     raise UserError(f"{where}={shortened(value)}: expected {describe(annotation)}")
@@ -273,6 +276,6 @@ def describe(annotation: Any) -> str:
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise UserError(
-            f"{where}={value}: expected a group of keys, not a single value; choose one with {where}=CHOICE"
+            f"{where}={shortened(value)}: expected a group of keys, not a single value; choose one with {where}=CHOICE"
         )
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -11,26 +12,31 @@ from kd_experiments.data.dataset import Data
 from kd_experiments.distillers.base import Distiller
 from kd_experiments.networks import Network
 from kd_experiments.randomness import derive
+from kd_experiments.teachers.checkpoint_file import load_into, read_state, told_of
 from kd_experiments.teachers.making import fresh_network
 from kd_experiments.training.loop import Learner
 from kd_experiments.training.objective import Objective
 
 
 def make_learners(config: Config, data: Data, teacher: Callable[[], Network] | None) -> list[Learner]:
-    """The student, and for mutual learning its peer; initial weights depend on the seed and the place alone.
+    """The student, and for mutual learning its peer; initial weights depend on the seed and the place alone, unless
+    they are given.
 
     `teacher` gives the frozen network where there is one.
     """
-    names = {"student": config.student.network}
-    if config.source == "peer":
-        names["peer"] = config.peer.network
-    networks = {place: fresh_network(name, data, config.seed, place) for place, name in names.items()}
+    starts = {"student": config.student} | ({"peer": config.peer} if config.source == "peer" else {})
+    networks = {place: fresh_network(start.network, data, config.seed, place) for place, start in starts.items()}
+    for place, start in starts.items():
+        if start.checkpoint is not None:
+            with told_of(f"{place}.checkpoint"):
+                path = Path(start.checkpoint)
+                load_into(networks[place], read_state(path), start.network, path)
     learners = []
     for place, network in networks.items():
         objective = make_objective(config)
         torch.manual_seed(derive(config.seed, "distiller", place))
         objective.distiller.inspect_labels(data.train.labels, data.classes)
-        if objective.distiller.needs_features:
+        if objective.distiller.needs != "logits":
             peers = [other for name, other in networks.items() if name != place]
             _fit_together(objective.distiller, network, peers[0] if teacher is None else teacher(), data)
         learners.append(Learner.make(place, network, objective.to(data.device), config.recipe))

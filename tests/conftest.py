@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,12 +39,25 @@ TINY = (
 # Seconds a test waits for another process before it calls it hung: a busy machine is no mistake of ours.
 PATIENCE = 1800.0
 
+SOAK = os.environ.get("SOAK") == "1"  # `make soak`: every write, thousands of examples
+
 COMPOSED = "KD_EXPERIMENTS_TESTS_COMPOSED"  # the session's folder of composed configurations
 
 
+BEGUN = "KD_EXPERIMENTS_TESTS_BEGUN"  # when the session began, in seconds since 1970
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):  # the process that starts the others, which inherit the folder's name
+    if not hasattr(config, "workerinput"):  # the process that starts the others, which inherit what it sets
         os.environ[COMPOSED] = tempfile.mkdtemp(prefix="kd-composed-")
+        os.environ[BEGUN] = str(time.time())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    minutes = item.config.getoption("--minutes")
+    if minutes is not None and time.time() - float(os.environ[BEGUN]) > 60 * minutes:
+        pytest.skip(f"its turn did not come within {minutes:g} minutes")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -53,12 +67,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
+        "--minutes",
+        type=float,
+        default=None,
+        help="begin no test after so many minutes, and say how many were left out: for a machine that may be slow",
+    )
+    parser.addoption(
         "--golden",
         action="append",
         type=Path,
         default=None,
         metavar="DIR",
-        help="a folder with losses.json + losses.npz, models.json, or both, to check instead of tests/golden",
+        help="a folder with losses*.json + losses*.npz, models.json, or both, to check instead of tests/golden",
     )
 
 

@@ -20,11 +20,14 @@ from kd_experiments.supervision import label_loss as labels_say
 from kd_experiments.supervision import temperature as sharp
 from kd_experiments.supervision.progress import Progress
 from kd_experiments.supervision.revision import (
+    LabelAverage,
+    LabelAverageLogits,
     LabelRevision,
     ProbabilityShift,
     Revision,
     SmoothedLabel,
     TwoClassAverage,
+    TwoClassAverageLogits,
     probability_shift,
     wrong_rows,
 )
@@ -45,12 +48,13 @@ def known(prefix: str) -> Callable[[Answer], Answer]:
     return add
 
 
+def is_known(case: Mapping[str, Any]) -> bool:
+    return any(case["id"].startswith(prefix) for prefix in KNOWN)
+
+
 def compute(case: Mapping[str, Any], arrays: Arrays) -> Tensor:
-    """The project's value of a case; KeyError for an id it does not know."""
-    fitting = [prefix for prefix in KNOWN if case["id"].startswith(prefix)]
-    if not fitting:
-        raise KeyError(case["id"])
-    return KNOWN[max(fitting, key=len)](case["hyperparameters"], arrays)
+    """The project's value of a case, or a loss for each sample where the case has their mean."""
+    return KNOWN[max(filter(case["id"].startswith, KNOWN), key=len)](case["hyperparameters"], arrays)
 
 
 def objective_loss(
@@ -59,28 +63,35 @@ def objective_loss(
     *,
     revision: Revision,
     weighting: Weighting,
-    temperature: float,
+    temperature: float | sharp.Temperature,
     label_weight: float,
     weight: float,
     label_rows: Any = "all",
+    warm_up_epochs: int = 0,
     progress: Progress | None = None,
 ) -> Tensor:
-    """The loss the training loop would compute, every sample selected."""
+    """The loss the training loop would compute, every sample selected; with a second view where the arrays hold one."""
     student, teacher, labels = arrays["student_logits"], arrays["teacher_logits"], arrays["labels"]
     objective = Objective(
         label_loss=labels_say.CrossEntropy(),
         distiller=distiller,
         revision=revision,
         weighting=weighting,
-        temperature=sharp.ConstantTemperature(temperature),
+        temperature=sharp.ConstantTemperature(temperature) if isinstance(temperature, float) else temperature,
         label_weight=label_weight,
         label_rows=label_rows,
         weight=weight,
+        warm_up_epochs=warm_up_epochs,
     )
     batch = Batch(torch.arange(len(labels)), student, labels, labels, torch.ones(len(labels), dtype=student.dtype))
-    source = Output(teacher, (), (), teacher)
     progress = progress or Progress.at(0, 1, like=student)
-    return objective(batch, Output(student, (), (), student), source, progress).loss
+    names = ("student_logits_strong", "teacher_logits_strong")
+    second = tuple(said(arrays[name]) for name in names) if distiller.needs_second_view else None
+    return objective(batch, said(student), said(teacher), progress, second=second).loss  # type: ignore[arg-type]
+
+
+def said(logits: Tensor) -> Output:
+    return Output(logits, (), (), logits)
 
 
 @known("kd_kl")
@@ -140,10 +151,16 @@ def _cwsm(h: Mapping[str, Any], a: Arrays) -> Tensor:
     return sharp.dynamic_temperature(weights, h["tau0"], h["beta"])
 
 
-@known("btkd_average_rectified_probabilities")
-def _two_class_average(h: Mapping[str, Any], a: Arrays) -> Tensor:
-    t = h["temperature"]
-    return torch.softmax(TwoClassAverage()(a["teacher_logits"], a["labels"], t) / t, 1)
+def _rectified(revision: Revision) -> Answer:
+    def answer(h: Mapping[str, Any], a: Arrays) -> Tensor:
+        t = h["temperature"]
+        return torch.softmax(revision(a["teacher_logits"], a["labels"], t) / t, 1)
+
+    return answer
+
+
+KNOWN["btkd_average_rectified_probabilities"] = _rectified(TwoClassAverage())
+KNOWN["btkd_label_average_probabilities"] = _rectified(LabelAverage())
 
 
 def _btkd(revision: Revision) -> Answer:
@@ -162,6 +179,11 @@ def _btkd(revision: Revision) -> Answer:
     return answer
 
 
+NO_GUARD = 1e-12
+KNOWN["btkd_average_logits"] = lambda h, a: TwoClassAverageLogits(NO_GUARD)(a["teacher_logits"], a["labels"])
+KNOWN["btkd_label_average_logits"] = lambda h, a: LabelAverageLogits()(a["teacher_logits"], a["labels"])
+KNOWN["btkd_average_logits_epoch"] = _btkd(TwoClassAverageLogits(NO_GUARD))
+KNOWN["btkd_label_average_logits_epoch"] = _btkd(LabelAverageLogits())
 KNOWN["btkd_swap_epoch"] = _btkd(ProbabilityShift())
 KNOWN["btkd_average_epoch"] = _btkd(TwoClassAverage())
 
@@ -169,7 +191,7 @@ KNOWN["btkd_average_epoch"] = _btkd(TwoClassAverage())
 def _label_loss(make: Callable[[Mapping[str, Any]], labels_say.LabelLoss]) -> Answer:
     def answer(h: Mapping[str, Any], a: Arrays) -> Tensor:
         progress = Progress.at(0, 1, h.get("progress", 0.0), like=a["student_logits"])
-        return make(h)(a["student_logits"], a["labels"], progress).mean()
+        return make(h)(a["student_logits"], a["labels"], progress)
 
     return answer
 
@@ -178,3 +200,15 @@ KNOWN["label_smoothing"] = _label_loss(lambda h: labels_say.LabelSmoothing(h["ep
 KNOWN["confidence_penalty"] = _label_loss(lambda h: labels_say.ConfidencePenalty(h["epsilon"]))
 KNOWN["boot_soft"] = _label_loss(lambda h: labels_say.BootSoft(h["epsilon"]))
 KNOWN["proselflc"] = _label_loss(lambda h: labels_say.ProSelfLC(h["B"]))
+
+
+def _self_correction(h: Mapping[str, Any]) -> labels_say.ProSelfLC:
+    return labels_say.ProSelfLC(h["B"], h["trust"], h["transit_time_ratio"], h["logit_soften_T"] or 1.0, detached=True)
+
+
+KNOWN["selflc_trust_"] = _label_loss(_self_correction)
+
+
+@known("selflc_trust_epsilon_")
+def _trust(h: Mapping[str, Any], a: Arrays) -> Tensor:
+    return _self_correction(h).epsilon(a["student_logits"], Progress.at(0, 1, h["progress"], like=a["student_logits"]))

@@ -15,11 +15,11 @@ from omegaconf import OmegaConf
 from kd_experiments.cli.choices import choices
 from kd_experiments.cli.composing import composer
 from kd_experiments.config import check
-from kd_experiments.data.dataset import Data, Split
+from kd_experiments.data.dataset import Data, MemoryData, Split
 from kd_experiments.data.views import Views
-from kd_experiments.run import _make_objective
+from kd_experiments.students import make_objective
 from kd_experiments.teachers.frozen import LiveTeacher
-from kd_experiments.teachers.obtain import fresh_network
+from kd_experiments.teachers.making import fresh_network
 from kd_experiments.training.loop import Learner, Training
 from tests.conftest import GOLDEN, TINY, Cli, composed, records
 
@@ -75,7 +75,7 @@ def test_settings_of_the_papers_compose(name: str) -> None:
     setting = "imagenet" if folder == "imagenet" else setting
     dataset, _, noise = (setting, "", "") if folder in ("la_dtd", "imagenet") else setting.partition("_")
     assert config.dataset.name == dataset
-    assert config.given["label_noise"]["name"] == (noise or "none")
+    assert config.values["label_noise"]["name"] == (noise or "none")
     recipe = "noise_30k" if noise else "tiny_200" if dataset == "tiny_imagenet" else "cifar_200"
     recipe = "imagenet_100" if folder == "imagenet" else recipe
     assert config.recipe.name == config.teacher.recipe.name == recipe
@@ -113,7 +113,9 @@ def random_data() -> Data:
     labels = torch.randint(0, 100, (8,), generator=generator)
     split = Split(images, labels, labels, torch.arange(8))
     names = tuple(map(str, range(100)))
-    return Data("random", split, split, split, names, torch.full((3,), 0.5), torch.full((3,), 0.25), Views(4, True))
+    return MemoryData(
+        "random", split, split, split, names, torch.full((3,), 0.5), torch.full((3,), 0.25), Views(4, True)
+    )
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
@@ -127,7 +129,7 @@ def test_every_pair_trains_two_steps(pair: tuple[str, str]) -> None:
         assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[name]
     before = {key: tensor.clone() for key, tensor in student.state_dict().items()}
     frozen = {key: tensor.clone() for key, tensor in teacher.state_dict().items()}
-    learner = Learner.make("student", student, _make_objective(config), config.recipe)
+    learner = Learner.make("student", student, make_objective(config), config.recipe)
     row = Training([learner], data, config.recipe, 0, LiveTeacher(teacher, data)).train_epoch(0)
     assert row["loss"] > 0 and row["loss_kd"] > 0
     counted = [tensor for key, tensor in student.state_dict().items() if key.endswith("num_batches_tracked")]

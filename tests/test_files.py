@@ -6,6 +6,7 @@ import errno
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -44,3 +45,64 @@ def test_files_that_are_none_of_ours(tmp_path: Path) -> None:
     assert files.load_own(tmp_path / "missing.pt") is None
     (tmp_path / "half.pt").write_bytes(b"PK\x03\x04 half a zip")
     assert files.load_own(tmp_path / "half.pt") is None
+
+
+def test_a_name_stays_in_its_folder() -> None:
+    assert files.file_name("digits-resnet20") == "digits-resnet20"
+    for text in ("../../etc/passwd", "/etc", "a/b", "..", ".", "", "\0", "a\nb", "x" * 1000, "-rf", "é", "\ud800"):
+        name = files.file_name(text)
+        assert name and "/" not in name and not name.startswith((".", "-")) and len(name) < 120
+    assert len({files.file_name(text) for text in ("a/b", "a_b", "a:b", "../a_b", "x" * 1000, "x" * 1001)}) == 6
+
+
+WRITERS = {
+    "x.pt": (lambda path: files.save(path, {"x": torch.arange(3)}), files.load_own),
+    "x.npz": (lambda path: files.save_arrays(path, x=np.arange(3)), lambda path: files.load_arrays(path, "x")),
+    "x.json": (lambda path: files.write_json(path, {"x": [1, 0.5, "é"], "y": None}), files.read_json),
+    "x.csv": (lambda path: files.write_sealed(path, b"a,b\n1,2\n"), files.read_sealed),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_no_flipped_bit_is_believed(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write, read = WRITERS[name]
+    path = tmp_path / name
+    write(path)
+    whole, right = path.read_bytes(), read(path)
+    assert right is not None and not capsys.readouterr().err
+    generator = np.random.default_rng(0)
+    for bit in generator.choice(8 * len(whole), 100, replace=False):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        again = read(path)
+        assert again is None or str(again) == str(right)  # a blank of JSON may change, what it says may not
+    for cut in (0, 1, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        again = read(path)
+        assert again is None or (name == "x.json" and again == right)
+    assert capsys.readouterr().err.count("damaged") == 1
+
+
+def test_neither_pipes_nor_devices_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for read in (files.load_own, files.read_json, files.read_sealed):
+        assert read(tmp_path / "pipe") is None and read(tmp_path / "zero") is None and read(tmp_path) is None
+
+
+def test_left_over_parts_are_removed(tmp_path: Path) -> None:
+    (tmp_path / ".a.pt.123.part").write_bytes(b"x")
+    (tmp_path / "a.pt").write_bytes(b"x")
+    files.remove_parts(tmp_path, older_than=1000)
+    assert len(list(tmp_path.iterdir())) == 2
+    files.remove_parts(tmp_path)
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.pt"]
+
+
+def test_other_programs_read_what_is_saved(tmp_path: Path) -> None:
+    """The last line is no hindrance to torch and NumPy themselves."""
+    files.save(tmp_path / "a.pt", {"x": 1})
+    files.save_arrays(tmp_path / "a.npz", x=np.arange(3))
+    assert torch.load(tmp_path / "a.pt", weights_only=True) == {"x": 1}
+    assert np.load(tmp_path / "a.npz")["x"].tolist() == [0, 1, 2]

@@ -15,7 +15,7 @@ from kd_experiments.distillers import DISTILLERS
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Output
 from kd_experiments.places import home
-from kd_experiments.run import _make_objective
+from kd_experiments.students import make_objective
 from kd_experiments.supervision.influence import SplitOutputs
 from kd_experiments.supervision.label_loss import LABEL_LOSSES
 from kd_experiments.supervision.progress import Progress
@@ -97,13 +97,13 @@ def test_every_combination_trains_without_nan(distiller: str, revision: str, sel
                 check(given)
             continue
         config = check(given)
-        objective = _make_objective(config)
+        objective = make_objective(config)
         mask = config.selection.mask(config.selection.scores(facts)).float()
         for place, (batch, student, teacher) in enumerate(batches()):
             chosen = mask[12 * place : 12 * place + 12]
             batch = Batch(batch.index, batch.images, batch.labels, batch.true_labels, chosen)
             judgement = objective(batch, student, teacher, Progress.at(place, 3))
-            values = torch.stack([*judgement.terms.values(), *judgement.facts.values()])
+            values = torch.stack([*judgement.terms.values(), *judgement.statistics.values()])
             assert torch.isfinite(values).all(), (weighting, temperature)
             (gradient,) = torch.autograd.grad(judgement.loss, student.logits)
             assert torch.isfinite(gradient).all(), (weighting, temperature)
@@ -137,7 +137,7 @@ METHODS = {name: composed(f"method={name}")["method"] for name in choices()["met
 FEATURE_METHODS = [
     name
     for name, method in METHODS.items()
-    if DISTILLERS[method["distiller"]].needs_features and method["kd_weight"] == 0
+    if DISTILLERS[method["distiller"]].needs != "logits" and method["kd_weight"] == 0
 ]
 
 

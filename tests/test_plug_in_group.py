@@ -14,8 +14,9 @@ from kd_experiments.config import Config, check
 from kd_experiments.distillers import DISTILLERS
 from kd_experiments.distillers.none import NoDistiller
 from kd_experiments.errors import UserError
+from kd_experiments.identity import signature
 from kd_experiments.networks import Output
-from kd_experiments.run import _make_objective
+from kd_experiments.students import make_objective
 from kd_experiments.supervision.progress import Progress
 from kd_experiments.training.objective import Batch
 from tests.conftest import Cli, composed, records, shared_teachers
@@ -39,7 +40,7 @@ def test_it_wins_over_the_method_and_loses_to_what_is_typed() -> None:
 
 def test_its_name_is_not_in_the_signature_but_what_it_sets_is() -> None:
     by_name, by_hand, plain = (
-        check(composed(*given)).signature()
+        signature(check(composed(*given)))
         for given in (
             ("method=kd", "plug_in=lrds"),
             ("method=kd", "revision=label_revision", "selection=influence"),
@@ -54,7 +55,7 @@ def test_its_name_is_not_in_the_signature_but_what_it_sets_is() -> None:
 def test_every_host_takes_every_plug_in(host: str, plug_in: str) -> None:
     config = check(composed(f"method={host}", f"plug_in={plug_in}"))
     assert config.plug_in == plug_in
-    if DISTILLERS[config.method.distiller].needs_features:
+    if DISTILLERS[config.method.distiller].needs != "logits":
         assert config.method.kd_weight == 0.9
 
 
@@ -106,8 +107,8 @@ def distilled(config: Config, factor: float) -> dict[str, Tensor]:
     labels = torch.arange(12) % 10
     said = [Output(z, (), (), z) for z in (factor * student + factor, teacher)]
     batch = Batch(torch.arange(12), student, labels, labels, torch.ones(12, dtype=torch.float64))
-    objective = _make_objective(config).double()
-    if DISTILLERS[config.method.distiller].needs_features:
+    objective = make_objective(config).double()
+    if DISTILLERS[config.method.distiller].needs != "logits":
         objective.distiller = NoDistiller()
     second = (said[0], said[1]) if objective.distiller.needs_second_view else None
     judged = objective(batch, *said, Progress.at(1, 240, like=student), second=second)

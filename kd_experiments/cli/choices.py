@@ -17,6 +17,7 @@ class Method:
 
     name: str
     about: str
+    title: str  # as its paper calls it
     paper: str
     section: str  # by its subject: numbers differ between the versions of a paper
     year: str
@@ -54,11 +55,13 @@ def methods() -> list[Method]:
 
 
 def read_method(path: Path) -> Method:
-    """Parse the head of a method file: what it does, then `Paper: ... [Section: ...] Year: ... Evidence: ...`."""
+    """Parse the head of a file: what it does; `[Name: ...] Paper: ... [Section: ...] Year: ... Evidence: ...`."""
     comments = [line.removeprefix("#").strip() for line in path.read_text().splitlines() if line.startswith("#")]
-    head = re.fullmatch(r"Paper: (.+?)\.?(?: Section: (.+)\.)? Year: (\S+)\. Evidence: (.+)", comments[2])
+    pattern = r"(?:Name: (.+?)\. )?Paper: (.+?)\.?(?: Section: (.+)\.)? Year: (\S+)\. Evidence: (.+)"
+    head = re.fullmatch(pattern, comments[2])
     if comments[0] != "@package _global_" or head is None:
         raise ValueError(
             f"{path}: the first three lines must be '# @package _global_', one line, '# Paper: ... Year: ...'"
         )
-    return Method(path.stem, comments[1], *head.groups(default=""))
+    title, *rest = head.groups(default="")
+    return Method(path.stem, comments[1], title or path.stem, *rest)

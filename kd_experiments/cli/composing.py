@@ -12,9 +12,10 @@ from kd_experiments.places import home
 
 
 def prepare() -> None:
-    """Tell Hydra everything there is to choose from: our folders, the user's, and the networks of both."""
+    """Tell Hydra what there is to choose from, in our folders and the user's, and have it refuse what is not."""
     from hydra.core.plugins import Plugins
 
+    from kd_experiments.cli import guard
     from kd_experiments.cli.resolvers import register_networks
     from kd_experiments.cli.search_path import OwnFolders
 
@@ -22,6 +23,7 @@ def prepare() -> None:
     own_code.load()
     register_networks()
     Plugins.instance().register(OwnFolders)
+    guard.install()
 
 
 @contextmanager

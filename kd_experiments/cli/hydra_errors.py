@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
 
+import yaml
 from hydra import compose
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kd_experiments.cli import choices, launcher_errors
+from kd_experiments.cli import choices, guard, launcher_errors
 from kd_experiments.cli.composing import composer
 from kd_experiments.errors import did_you_mean, no_such_choice
 from kd_experiments.places import files_of
@@ -24,7 +26,12 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str | None:
         return said
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         return f"{error.filename or 'a file'}: {error.strerror}; give paths.results=FOLDER that you may write to"
-    if not isinstance(error, HydraException | OmegaConfBaseException):
+    if isinstance(error, MemoryError):
+        return "out of memory before anything was trained; give this process more, or dataset.train_size=N"
+    if isinstance(error, RecursionError | yaml.YAMLError):
+        return f"the configuration cannot be read: {guard.yaml_reason(error)}"
+    of_parser = isinstance(error, ValueError | AttributeError | TypeError) and _raised_in(error, ("hydra", "omegaconf"))
+    if not of_parser and not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     text = str(error)
     for pattern, sentence in (
@@ -41,7 +48,16 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str | None:
         found = re.search(pattern, text)
         if found:
             return sentence(found, text, arguments)
-    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+    said = " ".join(line.strip() for line in text.splitlines() if line.strip())
+    return said or f"{' '.join(arguments)}: cannot be composed ({type(error).__name__})"
+
+
+def _raised_in(error: BaseException, packages: tuple[str, ...]) -> bool:
+    """Was it a library that gave up, over what the user typed, and not a line of ours?"""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and str(last.tb_frame.f_globals.get("__name__")).split(".")[0] in packages
 
 
 def _no_choice(found: re.Match[str], text: str, arguments: Sequence[str]) -> str:
@@ -72,7 +88,7 @@ def _unknown(key: str, arguments: Sequence[str]) -> str:
     composed = _compose_choices(arguments)
     choice = OmegaConf.select(composed, f"{group}.name") if composed is not None else None
     where = f" for {group}={choice}" if isinstance(choice, str) else ""
-    keys = _flat(composed) if composed is not None else []
+    keys = _flat(OmegaConf.to_container(composed)) if composed is not None else []
     if "." in key:  # the key may be there under another choice of the same group
         others = _keys_of_other_choices(group)
         near = get_close_matches(key.split(".", 1)[1], others, n=1)
@@ -116,10 +132,9 @@ def _compose_choices(arguments: Sequence[str]) -> DictConfig | None:
         return None
 
 
-def _flat(config: DictConfig, prefix: str = "") -> list[str]:
+def _flat(content: Mapping[Any, Any], prefix: str = "") -> list[str]:
     keys: list[str] = []
-    for key in config:
-        value = config._get_node(key)
+    for key, value in content.items():
         full = f"{prefix}{key!s}"
-        keys += [full, *(_flat(value, f"{full}.") if isinstance(value, DictConfig) else [])]
+        keys += [full, *(_flat(value, f"{full}.") if isinstance(value, Mapping) else [])]
     return keys

@@ -23,11 +23,13 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from kd_experiments.networks.registry import names
+from kd_experiments.private import full_key
 
 # What `teacher=NETWORK` sets besides the network; see `config.TeacherConfig`.
 TEACHER = {
     "checkpoint": None,
     "seed": 0,
+    "seen_val": "unknown",
     "snapshots": 5,
     "table": "auto",
     "table_dtype": "float32",
@@ -39,10 +41,10 @@ def register_networks() -> None:
     """Register `teacher=`, `student=` and `peer=` choices from the network catalogue, and the tables' resolvers."""
     store = ConfigStore.instance()
     for name in names():
-        store.store(group="student", name=name, node={"network": name})
-        store.store(group="peer", name=name, node={"network": name})
+        store.store(group="student", name=name, node={"network": name, "checkpoint": None})
+        store.store(group="peer", name=name, node={"network": name, "checkpoint": None})
         store.store(group="teacher", name=name, node={"network": name, **TEACHER})
-    store.store(group="peer", name="same", node={"network": "${student.network}"})
+    store.store(group="peer", name="same", node={"network": "${student.network}", "checkpoint": None})
     register_resolvers()
 
 
@@ -84,7 +86,7 @@ def _resolver(look_up: LookUp) -> Callable[..., Any]:
     """The same table for OmegaConf, which tells a resolver the node's parent and the root."""
 
     def resolve(*table: Any, _parent_: DictConfig, _root_: DictConfig) -> Any:
-        place = (*str(_parent_._get_full_key(None)).split("."), "")
+        place = (*full_key(_parent_).split("."), "")
         return look_up(table, _root_, place)  # type: ignore[arg-type]  # a DictConfig is read like a mapping
 
     return resolve

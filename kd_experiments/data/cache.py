@@ -32,7 +32,7 @@ from kd_experiments.data.stored import StoredDataset
 from kd_experiments.errors import UserError
 
 FOLDER = "decoded"
-VERSION = 1  # raise it when the layout, or how images become pixels, changes
+VERSION = 2  # raise it when the layout, or how images become pixels, changes
 CHECKSUM_BYTES = 1 << 24  # one checksum for so many bytes, so that threads can share the work
 _ARRAYS = ("images.npy", "labels.npy")
 
@@ -177,6 +177,12 @@ def _read(place: Path, origin: Path, source_fingerprint: str, built: bool = Fals
         images, labels = (np.load(place / name, mmap_mode="c") for name in _ARRAYS)
         lists = {name: tuple(value) for name, value in meta["facts"].items() if isinstance(value, list)}
         facts = Facts(**meta["facts"] | lists)
+        if images.ndim != 4 or images.dtype != np.uint8 or labels.dtype != np.int64 or labels.ndim != 1:
+            return None
+        if len(images) != len(labels) or not 0 < facts.train < len(labels):
+            return None
+        if labels.min() < 0 or labels.max() >= len(facts.class_names):
+            return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return Stored(origin, place, torch.from_numpy(images), torch.from_numpy(labels), facts, _release(images), built)
@@ -266,6 +272,8 @@ def _told_plainly(place: Path) -> Iterator[None]:
     """A full disk or an unwritable place as one sentence."""
     try:
         yield
+    except NotImplementedError as error:  # what filelock raises there
+        raise UserError(f"{place}: its file system has no locks; give paths.results=FOLDER on another one") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,10 +40,9 @@ def of_bytes(folder: Path, kept_below: Path) -> str:
     listed = [(name, status) for name in _names(folder) if S_ISREG((status := os.stat(folder / name)).st_mode)]
     state = hashlib.sha256(repr([(name, s.st_size, s.st_mtime_ns) for name, s in listed]).encode()).hexdigest()
     path = kept_below / "content" / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]}.json"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        kept = json.loads(path.read_text())
-        if kept["state"] == state:
-            return str(kept["content"])
+    kept = files.read_json(path)
+    if kept is not None and kept.get("state") == state:
+        return str(kept["content"])
     with ThreadPoolExecutor(8) as pool:
         try:
             sums = list(pool.map(lambda one: digests.of_file(folder / one[0]), listed))

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from kd_experiments.data.image_files import Images
+from kd_experiments.data.image_files import ImageFiles
 from kd_experiments.data.strong_views import rand_augment
 from kd_experiments.data.views import Views
 
+ImagesT = TypeVar("ImagesT", Tensor, ImageFiles)  # where the images of a data set are
+
 
 @dataclass(frozen=True)
-class Split:
+class Split(Generic[ImagesT]):
     """Images (N, C, H, W) uint8 (or the files that hold them) and labels (N,) int64, as the run sees them.
 
     `true_labels` are the labels before label noise; without noise they are the same tensor. `origin` (N,) says where
     each sample stands in the data set as it is stored.
     """
 
-    images: Images
+    images: ImagesT
     labels: Tensor
     true_labels: Tensor
     origin: Tensor
@@ -29,27 +32,27 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def at(self, index: Tensor) -> Split:
+    def at(self, index: Tensor) -> Split[ImagesT]:
         """The samples `index` (n,), on the split's device, as a split of their own."""
         return Split(self.images[index], self.labels[index], self.true_labels[index], self.origin[index.cpu()])
 
-    def to(self, device: torch.device) -> Split:
+    def to(self, device: torch.device) -> Split[ImagesT]:
         labels = self.labels.to(device)
         true_labels = labels if self.true_labels is self.labels else self.true_labels.to(device)
         return Split(self.images.to(device), labels, true_labels, self.origin)
 
 
 @dataclass(frozen=True)
-class Data:
+class Data(Generic[ImagesT]):
     """Everything a run needs to know about its data; images stay uint8 until they are shown to a network.
 
-    Here they are in memory, on the run's device; `StreamedData` reads them from files again and again.
+    `MemoryData` holds the images, `StreamedData` reads them from files again and again.
     """
 
     name: str
-    train: Split
-    val: Split
-    test: Split
+    train: Split[ImagesT]
+    val: Split[ImagesT]
+    test: Split[ImagesT]
     class_names: tuple[str, ...]
     mean: Tensor  # (C,) in units of 1, of the images scaled to [0, 1]
     std: Tensor  # (C,)
@@ -71,7 +74,7 @@ class Data:
     def device(self) -> torch.device:
         return self.train.labels.device
 
-    def to(self, device: torch.device) -> Data:
+    def to(self, device: torch.device) -> Self:
         return replace(
             self,
             train=self.train.to(device),
@@ -88,14 +91,17 @@ class Data:
         floats = images.to(dtype=torch.float32, memory_format=torch.channels_last)
         return floats.mul_(scale[:, None, None]).add_(shift[:, None, None])
 
-    def in_view(self, index: Tensor, view: Tensor) -> Tensor:
-        """Training images `index` (B,) in their views (B,), ready for a network."""
-        assert self.views is not None and isinstance(self.train.images, Tensor)
-        return self.normalise(self.views.apply(self.train.images[index], view))
-
     def epoch_views(self, seed: int, epoch: int) -> Tensor | None:
         """The view of every training image in one epoch, (N,) int64; None where views have no number."""
         return None if self.views is None else self.views.draw(seed, epoch, len(self.train), self.device)
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """A random order of the training images, (N,) int64 on the CPU."""
+        return torch.randperm(len(self.train), generator=generator)
+
+    def in_view(self, index: Tensor, view: Tensor) -> Tensor:
+        """Training images `index` (B,) in their views (B,), ready for a network; only where views have numbers."""
+        raise NotImplementedError
 
     def training_batches(
         self, order: Tensor, seed: int, epoch: int, batch_size: int
@@ -105,24 +111,42 @@ class Data:
 
         An image's view depends on seed, epoch and index alone, not on the order or the batch.
         """
-        view = self.epoch_views(seed, epoch)
-        assert view is not None
-        for index in order.split(batch_size):
-            yield index, self.in_view(index, view[index])
+        raise NotImplementedError
 
     def strong_view(self, index: Tensor, images: Tensor, seed: int, epoch: int) -> Tensor:
         """The training images `index` (B,) in a second, strong view, ready for a network, (B, C, H, W).
 
-        It has a crop and a flip of its own and then RandAugment, which depend on seed, epoch and index alone. `images`
-        is the first view.
+        It depends on seed, epoch and index alone. `images` is the first view.
         """
-        assert self.views is not None and isinstance(self.train.images, Tensor)
+        raise NotImplementedError
+
+    def evaluation_batches(self, split: Split[ImagesT], chunk: int) -> Iterator[Tensor]:
+        """All images of a split, un-augmented, in order: batches of `chunk`, as `normalise` has them."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class MemoryData(Data[Tensor]):
+    """Images in memory, on the run's device; their views have numbers."""
+
+    views: Views
+
+    def in_view(self, index: Tensor, view: Tensor) -> Tensor:
+        return self.normalise(self.views.apply(self.train.images[index], view))
+
+    def training_batches(
+        self, order: Tensor, seed: int, epoch: int, batch_size: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        view = self.views.draw(seed, epoch, len(self.train), self.device)
+        for index in order.split(batch_size):
+            yield index, self.in_view(index, view[index])
+
+    def strong_view(self, index: Tensor, images: Tensor, seed: int, epoch: int) -> Tensor:
+        """A crop and a flip of its own, and then RandAugment."""
         shown = self.views.apply(self.train.images[index], self.views.draw_strong(seed, epoch, index))
         return self.normalise(rand_augment(shown, index, seed, epoch))
 
-    def evaluation_batches(self, split: Split, chunk: int) -> Iterator[Tensor]:
-        """All images of a split, un-augmented, in order: batches of `chunk`, as `normalise` has them."""
-        assert isinstance(split.images, Tensor)
+    def evaluation_batches(self, split: Split[Tensor], chunk: int) -> Iterator[Tensor]:
         for images in split.images.split(chunk):
             yield self.normalise(images)
 

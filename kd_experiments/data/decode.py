@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
+import os
+import re
+import stat
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from kd_experiments.errors import UserError
+
+_IN_SHARD = re.compile(r"(.+\.tar):(\d+):(\d+)")
+MAX_BYTES = 1 << 28  # of an image file
+MAX_PIXELS = 1 << 26  # of an image: 67 million; decoded it takes 200 MB
+_LARGE_PIXELS = 1 << 22
+_one_large = threading.Lock()  # many threads decode, but only one of them a large image
 
 
 class BrokenImage(Exception):
@@ -55,22 +67,71 @@ def stored_size(path: Path) -> tuple[int, int]:
 
 def open_rgb(path: Path) -> Image.Image:
     """The decoded image; grey, palette and CMYK are converted, alpha is dropped. Raises as `centre` does."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    if not content:
-        raise BrokenImage("it has 0 bytes")
+    with opened(path) as image:
+        return to_rgb(image)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """An image of which only the head is read: it is decoded inside. Raises as `centre` does."""
+    content = _content(path)
     try:
         with Image.open(io.BytesIO(content), formats=formats()) as image:
-            return _to_rgb(image)
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width}x{image.height} are over {MAX_PIXELS >> 20} million pixels")
+            large = image.width * image.height > _LARGE_PIXELS
+            with _one_large if large else contextlib.nullcontext():
+                yield image
     except UnidentifiedImageError as error:
         raise BrokenImage("no known image format") from error
     except Exception as error:  # Pillow's decoders raise nearly every exception there is on broken files
         raise BrokenImage(str(error) or type(error).__name__) from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _content(path: Path) -> bytes:
+    """The bytes of an ordinary file, or of a part of one, `SHARD.tar:OFFSET:LENGTH`: a pipe or a device never ends."""
+    part = _IN_SHARD.fullmatch(str(path))
+    try:
+        if part is not None:
+            return _part(part[1], int(part[2]), int(part[3]))
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BrokenImage("no ordinary file")
+        if status.st_size == 0:
+            raise BrokenImage("it has 0 bytes")
+        if status.st_size > MAX_BYTES:
+            raise BrokenImage(f"over {MAX_BYTES >> 20} MiB")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _part(shard: str, offset: int, length: int) -> bytes:
+    """Bytes of a shard, which the system reads from front to back when its first image is asked for."""
+    _read_ahead(shard)
+    with open(shard, "rb") as file:
+        file.seek(offset)
+        return file.read(length)
+
+
+@functools.lru_cache(maxsize=256)
+def _read_ahead(shard: str) -> None:
+    """Have the system read a whole shard, from front to back, when its first image is asked for."""
+    if hasattr(os, "posix_fadvise"):
+        with open(shard, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+
+
+def decode_smaller(image: Image.Image, divisor: int) -> int:
+    """Have an opened JPEG decoded at 1/1, 1/2, 1/4 or 1/8 of its sides, which libjpeg-turbo does in place of decoding
+    it wholly; returns the divisor, 1 for other formats.
+    """
+    full = image.size
+    image.draft(None, (full[0] // divisor, full[1] // divisor))
+    return 1 if image.size == full else divisor
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):  # 16 bits a pixel: `convert` would cut off everything above 255
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):

@@ -18,6 +18,7 @@ CLASS_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+MAX_BYTES = 1 << 26  # of one file, unpacked; the largest has 47 million
 FILES = (
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",
@@ -78,7 +79,10 @@ def _read_idx(folder: Path, name: str) -> Tensor:
     if path is None:
         raise UserError(f"{folder}: {name} (or {name}.gz) is missing; a complete folder holds {', '.join(FILES)}")
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        if not path.is_file():
+            raise OSError("no ordinary file")
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            content = file.read(MAX_BYTES)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({error}); replace the file") from error
     dimensions = content[3] if len(content) >= 4 and content[:3] == b"\0\0\x08" else 0

@@ -19,7 +19,7 @@ from kd_experiments.errors import UserError
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Files below `folder`, each of which becomes (3, size, size) uint8.
+    """Files below `folder`, or parts of shards (`NAME.tar:OFFSET:LENGTH`), that become (3, size, size) uint8 each.
 
     `names` (N,) is one block of bytes and not a list of objects: processes that decode share its memory, while
     Python's counting of references to a million strings would slowly copy them into every one.
@@ -56,6 +56,12 @@ class ImageFiles:
             return torch.from_numpy(centre(path, self.size))
         except BrokenImage as error:
             raise broken(path, str(error)) from error
+
+    def shards(self) -> Tensor | None:
+        """In which shard each image lies, (N,) int64; None where every one is a file of its own."""
+        if not len(self) or b".tar:" not in self.names[0]:
+            return None
+        return torch.from_numpy(np.unique([name.split(b":")[0] for name in self.names], return_inverse=True)[1])
 
     def path(self, index: int) -> Path:
         return self.folder / os.fsdecode(bytes(self.names[index]))

@@ -77,17 +77,35 @@ def warn_of_skipped(tree: ImageTree, skipped: int, first: str) -> None:
 
 
 def images_below(folder: Path) -> list[str]:
-    """Image files in a folder and its subfolders, relative to it, in the order of torchvision's ImageFolder."""
-    known = endings()
-    found = []
-    for place, _, names in sorted(os.walk(folder, followlinks=True)):
-        prefix = "" if os.path.samefile(place, folder) else os.path.relpath(place, folder) + os.sep
-        found += [
-            prefix + name
-            for name in sorted(names)
-            if os.path.splitext(name)[1].lower() in known and not name.startswith(".")
-        ]
-    return found
+    """Image files in a folder and its subfolders, relative to it, in the order of torchvision's ImageFolder.
+
+    Raises `UserError` for links that lead out of the folder, or to folders, which may lead in a circle.
+    """
+    known, base = endings(), os.path.realpath(folder)
+    places: list[tuple[str, list[str]]] = []
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        names = []
+        with os.scandir(os.path.join(base, below)) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(os.path.join(below, entry.name))
+                elif os.path.splitext(entry.name)[1].lower() in known and not entry.name.startswith("."):
+                    names.append(entry.name)
+                if entry.is_symlink():
+                    _refuse_link(entry, base)
+        places.append((below, sorted(names)))
+    return [os.path.join(below, name) for below, names in sorted(places) for name in names]
+
+
+def _refuse_link(entry: os.DirEntry[str], base: str) -> None:
+    target = os.path.realpath(entry.path)
+    if os.path.isdir(target) or os.path.commonpath([base, target]) != base:
+        raise UserError(
+            f"{entry.path}: a link {'to a folder' if os.path.isdir(target) else 'out of its class folder'}; place the "
+            f"images themselves there (a class folder as a whole may be a link)"
+        )
 
 
 def class_folders(part: Path) -> list[str]:

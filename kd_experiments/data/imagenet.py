@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from kd_experiments.data import shards
 from kd_experiments.data.image_files import ImageFiles
 from kd_experiments.data.image_folder import list_image_folder
 from kd_experiments.data.image_tree import ImageTree
@@ -20,11 +21,17 @@ from kd_experiments.data.stored import StoredDataset
 
 def read_imagenet(config: StreamedConfig, data_folder: Path) -> StoredDataset:
     """ImageNet as torchvision's ImageFolder takes it: classes are the WordNet ids, sorted; fewer than 1000 do, too."""
-    return _source(list_image_folder(config, data_folder), config, data_folder)
+    return _read(config, data_folder)
 
 
 def read_image_folder_streamed(config: StreamedConfig, data_folder: Path) -> StoredDataset:
     """The user's own images, as `dataset=image_folder` reads them, for as many as memory cannot hold."""
+    return _read(config, data_folder)
+
+
+def _read(config: StreamedConfig, data_folder: Path) -> StoredDataset:
+    if config.root is not None and shards.are_there(place := Path(config.root).expanduser()):
+        return shards.read(place, config.image_size)
     return _source(list_image_folder(config, data_folder), config, data_folder)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from kd_experiments.data.cifar import read_cifar10, read_cifar100
 from kd_experiments.data.cinic10 import read_cinic10
-from kd_experiments.data.dataset import Data, Split, channel_statistics
+from kd_experiments.data.dataset import Data, MemoryData, Split, channel_statistics
 from kd_experiments.data.digits import read_digits
 from kd_experiments.data.fashion_mnist import read_fashion_mnist
 from kd_experiments.data.image_files import ImageFiles, Images
@@ -57,27 +58,30 @@ def load(config: DatasetConfig, noise: LabelNoise, data_folder: Path) -> Data:
         train_size=config.train_size,
         seed=config.split_seed,
     )
-    true_labels = source.train_labels[train]
-    images = _copied(source.train_images, train, source.release)
+    true_labels, val_labels = source.train_labels[train], source.train_labels[val]
+    everything = torch.arange(len(source.test_labels))
+    images, val_images, test_images = (
+        _copied(stored, index, source.release)
+        for stored, index in (
+            (source.train_images, train),
+            (source.train_images, val),
+            (source.test_images, everything),
+        )
+    )
     given = noise(LabelSource(config.name, true_labels, len(source.class_names), source.coarse))
     mean, std = _statistics(config, images)
-    val_labels = source.train_labels[val]
-    everything = torch.arange(len(source.test_labels))
-    data = Data(
-        name=config.name,
-        train=Split(images, given, true_labels, train),
-        val=Split(_copied(source.train_images, val, source.release), val_labels, val_labels, val),
-        test=Split(
-            _copied(source.test_images, everything, source.release), source.test_labels, source.test_labels, everything
-        ),
-        class_names=source.class_names,
-        mean=mean,
-        std=std,
-        views=None if isinstance(config, StreamedConfig) else Views(config.crop_padding, config.flip),
-    )
+    shared: dict[str, Any] = {
+        "name": config.name,
+        "train": Split(images, given, true_labels, train),
+        "val": Split(val_images, val_labels, val_labels, val),
+        "test": Split(test_images, source.test_labels, source.test_labels, everything),
+        "class_names": source.class_names,
+        "mean": mean,
+        "std": std,
+    }
     if isinstance(config, StreamedConfig):
-        return StreamedData(**vars(data), crops=RandomCrops(config.flip), workers=config.workers)
-    return data
+        return StreamedData(**shared, views=None, crops=RandomCrops(config.flip), workers=config.workers)
+    return MemoryData(**shared, views=Views(config.crop_padding, config.flip))
 
 
 def _copied(images: Images, index: Tensor, release: Callable[[], None], reach: int = 4096) -> Images:

@@ -34,10 +34,21 @@ class Crop:
     width: int
     flipped: bool
 
-    def apply(self, image: Image.Image, size: int) -> Image.Image:
-        """Cut out, resized to (size, size) as torchvision does it: bilinear with antialiasing, then flipped."""
-        part = image.crop((self.left, self.top, self.left + self.width, self.top + self.height))
-        part = part.resize((size, size), Image.Resampling.BILINEAR)
+    def divisor(self, size: int) -> int:
+        """By how much (1, 2, 4 or 8) an image may be smaller so that this part still has `size` pixels a side."""
+        return next(number for number in (8, 4, 2, 1) if min(self.height, self.width) >= number * size or number == 1)
+
+    def apply(self, image: Image.Image, size: int, divisor: int = 1) -> Image.Image:
+        """Cut out, resized to (size, size) as torchvision does it: bilinear with antialiasing, then flipped.
+
+        `image` may have been decoded `divisor` times smaller a side.
+        """
+        left, top = self.left // divisor, self.top // divisor
+        right, bottom = -(-(self.left + self.width) // divisor), -(-(self.top + self.height) // divisor)
+        part = image.crop((left, top, right, bottom))
+        box = (self.left / divisor - left, self.top / divisor - top)
+        box += (box[0] + self.width / divisor, box[1] + self.height / divisor)
+        part = part.resize((size, size), Image.Resampling.BILINEAR, box)
         return part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.flipped else part
 
 

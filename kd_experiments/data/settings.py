@@ -7,6 +7,8 @@ from typing import Annotated, ClassVar
 
 from kd_experiments.schema import Count, Interval, Positive, Registry, Seed
 
+Pixels = Annotated[int, Interval(at_least=1, at_most=2048)]
+
 
 @dataclass(frozen=True)
 class DatasetConfig:
@@ -29,7 +31,7 @@ class DatasetConfig:
 class ImageTreeConfig(DatasetConfig):
     """A data set stored as one file an image."""
 
-    image_size: Count | None  # shorter side resized to it, centre cropped to a square; null: as stored
+    image_size: Pixels | None  # shorter side resized to it, centre cropped to a square; null: as stored
     skip_corrupt: bool  # leave out images that cannot be decoded, and say so; false: stop at the first
 
 
@@ -38,9 +40,9 @@ class StreamedConfig(DatasetConfig):
     """A data set too large for memory: its files are decoded again in every epoch."""
 
     crop_padding: ClassVar[int] = 0  # type: ignore[misc]  # a knob elsewhere; here crops have any place and size
-    image_size: Count  # of what a network sees; for testing, the centre of the image at 8/7 of it (224: 256)
+    image_size: Pixels  # of what a network sees; for testing, the centre of the image at 8/7 of it (224: 256)
     skip_corrupt: bool  # decode every file before the first run and leave out those that cannot be
-    workers: Annotated[int, Interval(at_least=0)]  # processes that decode ahead; 0: the run itself decodes
+    workers: Annotated[int, Interval(at_least=0, at_most=256)]  # processes that decode ahead; 0: the run itself decodes
 
 
 OWN_IMAGES = ("image_folder", "image_folder_streamed")  # the others are published

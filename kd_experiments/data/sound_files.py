@@ -7,7 +7,6 @@ of every split, and so train on the same ones whatever the order, they have to b
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ import numpy as np
 from kd_experiments.data import cache
 from kd_experiments.data.decode import BrokenImage, open_rgb
 from kd_experiments.data.image_tree import WORKERS, ImageTree, refuse_empty_classes, warn_of_skipped, with_progress
-from kd_experiments.files import write_json
+from kd_experiments.files import read_json, write_json
 
 PIECE = 256
 
@@ -54,12 +53,9 @@ def _known(tree: ImageTree, data_folder: Path) -> list[tuple[int, str]]:
     fingerprint = cache.fingerprint(tree.folder, tree.files)
     digest = hashlib.sha256(os.fsencode(tree.folder.resolve())).hexdigest()[:8]
     path = data_folder / f"broken-images-{digest}.json"
-    try:
-        kept = json.loads(path.read_bytes())
-        if kept["fingerprint"] == fingerprint:
-            return [(place, why) for place, why in kept["broken"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    kept = read_json(path)
+    if kept is not None and kept.get("fingerprint") == fingerprint:
+        return [(place, why) for place, why in kept["broken"]]
     pieces = with_progress(f"checking {tree.folder.name} (once)", len(tree.files), _checked(tree))
     broken = [image for piece in pieces for image in piece.broken]
     write_json(path, {"fingerprint": fingerprint, "broken": broken})

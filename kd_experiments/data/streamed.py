@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +19,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from kd_experiments.data.dataset import Data, Split, pixel_counts, statistics_of
-from kd_experiments.data.decode import BrokenImage, centre, open_rgb, pixels
+from kd_experiments.data.decode import BrokenImage, centre, decode_smaller, opened, pixels, to_rgb
 from kd_experiments.data.image_files import ImageFiles, broken
 from kd_experiments.data.random_crops import RandomCrops
 from kd_experiments.data.strong_views import rand_augment
 from kd_experiments.errors import UserError
+from kd_experiments.private import end_workers
 from kd_experiments.randomness import derive, ranking
 
 # Images that a process decodes before it hands them over: it has twice as many ready at most, whatever the batch size.
 PIECE = 64
+WINDOW = 32  # shards whose images are shuffled among each other: about 33,000 images of ImageNet, a gigabyte
 STATISTICS_OF = 2000  # images that stand for all when mean and standard deviation are asked for
 
 
@@ -43,13 +46,18 @@ class Augmentation:
         return self.crops.draw(self.seed, self.epoch, torch.from_numpy(samples)).tolist()
 
     def show(self, path: Path, numbers: Sequence[int], size: int) -> NDArray[np.uint8]:
-        """The crop of the image at `path`, (3, size, size) uint8; raises as `decode.centre` does."""
-        image = open_rgb(path)
-        return pixels(self.crops.crop(numbers, *image.size).apply(image, size))
+        """The crop of the image at `path`, (3, size, size) uint8; raises as `decode.centre` does.
+
+        A JPEG with far more pixels than the crop shows is decoded at a fraction of its size; evaluation never is.
+        """
+        with opened(path) as image:
+            crop = self.crops.crop(numbers, *image.size)
+            divisor = decode_smaller(image, crop.divisor(size))
+            return pixels(crop.apply(to_rgb(image), size, divisor))
 
 
 @dataclass(frozen=True)
-class StreamedData(Data):
+class StreamedData(Data[ImageFiles]):
     """Images from files, bounded memory: a batch, and `workers` times two pieces of `PIECE` images.
 
     Whatever `workers` is, the same batches come in the same order, bit for bit.
@@ -58,10 +66,25 @@ class StreamedData(Data):
     crops: RandomCrops
     workers: int
 
+    def order(self, generator: torch.Generator) -> Tensor:
+        """A random order; images in shards are shuffled among `WINDOW` of them, which come in a random order, so that
+        every shard is read once an epoch and from front to back.
+        """
+        shards = self._shards
+        if shards is None:
+            return super().order(generator)
+        count = int(shards.max()) + 1
+        windows = torch.randperm(count, generator=generator) // WINDOW  # of each shard
+        shuffled = torch.randperm(len(shards), generator=generator)
+        return shuffled[windows[shards[shuffled]].argsort(stable=True)]
+
+    @cached_property
+    def _shards(self) -> Tensor | None:
+        return self.train.images.shards()
+
     def training_batches(
         self, order: Tensor, seed: int, epoch: int, batch_size: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        assert isinstance(self.train.images, ImageFiles)
         augmentation = Augmentation(self.crops, seed, epoch)
         with contextlib.closing(
             batches(self.train.images, order.cpu(), batch_size, augmentation, self.workers, self.device)
@@ -75,8 +98,7 @@ class StreamedData(Data):
         shown = (images * scale + shift).round_().clamp_(0, 255).to(torch.uint8)
         return self.normalise(rand_augment(shown, index, seed, epoch))
 
-    def evaluation_batches(self, split: Split, chunk: int) -> Iterator[Tensor]:
-        assert isinstance(split.images, ImageFiles)
+    def evaluation_batches(self, split: Split[ImageFiles], chunk: int) -> Iterator[Tensor]:
         everything = torch.arange(len(split))
         with contextlib.closing(batches(split.images, everything, chunk, None, self.workers, self.device)) as found:
             for images in found:
@@ -176,7 +198,7 @@ def _decoded(pieces: _Pieces, workers: int, device: torch.device) -> Generator[T
     finally:
         # At once, not when the last traceback that mentions the iterator is forgotten.
         if workers:
-            found._shutdown_workers()  # type: ignore[attr-defined]  # torch has no public way
+            end_workers(found)
 
 
 @contextlib.contextmanager

@@ -11,12 +11,14 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import Regressor, deepest, source_of
 from kd_experiments.networks import Output
 from kd_experiments.schema import Interval, NonNegative
+from kd_experiments.supervision.precision import full_precision
 
 
+@full_precision
 def boundary(student: Tensor, teacher: Tensor, margin: float) -> Tensor:
     """Squared distance by which a neuron misses the margin on the teacher's side, summed, (B, C, H, W) -> (B,).
 
@@ -25,6 +27,7 @@ def boundary(student: Tensor, teacher: Tensor, margin: float) -> Tensor:
     return torch.where(teacher > 0, margin - student, student + margin).clamp_min(0).square().flatten(1).sum(1)
 
 
+@full_precision
 def ab(student: Sequence[Tensor], teacher: Sequence[Tensor], margin: float) -> Tensor:
     """3/1000 * sum over levels l = 1..L of 2^(l - L) * boundary loss, -> (B,); the public benchmark's scales [code]."""
     losses = [boundary(s, t, margin) for s, t in zip(student, teacher, strict=True)]
@@ -38,7 +41,7 @@ class AB(Distiller):
     Paper and public benchmark train with the label alone afterwards; `after_initialisation` keeps the loss.
     """
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "features"
 
     def __init__(
         self,
@@ -56,6 +59,9 @@ class AB(Distiller):
             nn.Identity() if s.shape == t.shape else Regressor(s, t, relu=False)
             for s, t in deepest(student.preactivations, source.preactivations)
         )
+
+    def deepest_stage(self, stages: int, initialising: bool) -> int | None:
+        return stages - 1 if initialising or self.after_initialisation else None
 
     def initialise(self, batch: DistillationBatch) -> dict[str, Tensor]:
         pairs = deepest(batch.student.preactivations, source_of(batch).preactivations)

@@ -12,16 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import deepest, per_sample_mean, same_size, source_of
 from kd_experiments.schema import Positive
+from kd_experiments.supervision.precision import full_precision
 
 
+@full_precision
 def attention(maps: Tensor, p: float) -> Tensor:
     """Mean over channels of |f|^p, scaled to norm 1: (B, C, H, W) -> (B, HW)."""
     return F.normalize(maps.abs().pow(p).mean(1).flatten(1))
 
 
+@full_precision
 def at(student: Tensor, teacher: Tensor, p: float) -> Tensor:
     """Mean over places of (a^s - a^t)^2, (B, C, H, W) -> (B,); channels may differ, sizes are pooled to the smaller."""
     student, teacher = same_size(student, teacher)
@@ -32,7 +35,7 @@ def at(student: Tensor, teacher: Tensor, p: float) -> Tensor:
 class AT(Distiller):
     """Look where the teacher looks, in every stage."""
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "features"
 
     def __init__(self, p: Positive) -> None:
         super().__init__()

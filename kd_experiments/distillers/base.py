@@ -2,35 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cached_property
+from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
+from kd_experiments.errors import UserError
 from kd_experiments.networks import Network, Output
 from kd_experiments.schema import Registry
 from kd_experiments.supervision.progress import Progress
+from kd_experiments.supervision.revision import Revision, TemperatureValue, wrong_rows
+from kd_experiments.supervision.temperature import Temperatures, standardise
 from kd_experiments.supervision.weighting import SampleWeights
+
+# What a distiller reads of its source. A frozen teacher's logits and embeddings are kept by view; features are the maps
+# of its stages, which it computes in every step. Who needs more has the less as well.
+Needs = Literal["logits", "embedding", "features"]
 
 
 @dataclass(frozen=True)
 class Targets:
-    """The source's logits on a batch, after revision."""
+    """What the source says about a batch, and what it should have said.
 
-    logits: Tensor  # (B, C) revised
-    raw_logits: Tensor  # (B, C) as the source gave it
-    wrong: Tensor  # (B,) bool: the raw arg max is not the label
-    revised: Tensor  # (B,) bool: rows whose logits were changed
-    output: Output | None  # the source's whole output, when the distiller needs features
+    A revision may be defined on softened predictions: it is made anew at each temperature at which a distiller
+    compares. With `standardised`, z-scores of the logits are compared, and revised.
+    """
+
+    raw_logits: Tensor  # (B, C) as the source gave it, without gradient
+    labels: Tensor  # (B,)
+    revision: Revision
+    standardised: bool = False
+    output: Output | None = None  # the source's whole output, when the distiller needs more than logits
+
+    @cached_property
+    def wrong(self) -> Tensor:
+        """Rows whose raw arg max is not the label, (B,) bool."""
+        return wrong_rows(self.raw_logits, self.labels)
+
+    @cached_property
+    def revised(self) -> Tensor:
+        """Rows whose logits are changed, (B,) bool."""
+        return torch.zeros_like(self.wrong) if self.revision.is_none else self.wrong
+
+    def at(self, temperature: TemperatureValue | Temperatures) -> Tensor:
+        """Revised logits, (B, C), for a comparison at this temperature, which still divides them."""
+        logits = standardise(self.raw_logits) if self.standardised else self.raw_logits
+        return self.revision(logits, self.labels, Temperatures.of(temperature).teacher)
 
 
 @dataclass(frozen=True)
 class SecondView:
-    """The same samples in a second, strong view: the student's output, the source's targets, and their temperature."""
+    """The same samples in a second, strong view: the student's output, the source's targets, their temperatures."""
 
     student: Output
     targets: Targets
-    temperature: float | Tensor  # a number or (B,)
+    temperature: Temperatures
 
 
 @dataclass(frozen=True)
@@ -42,7 +71,7 @@ class DistillationBatch:
     labels: Tensor  # (B,)
     index: Tensor  # (B,) places in the training set
     weights: SampleWeights
-    temperature: float | Tensor  # a number or (B,)
+    temperature: Temperatures
     progress: Progress
     second: SecondView | None = None  # when the distiller needs it
 
@@ -56,11 +85,17 @@ class Distiller(nn.Module):
 
     needs_source: ClassVar[bool] = True  # is there a teacher or a peer at all?
     has_terms: ClassVar[bool] = True  # does it add anything to the label loss?
-    needs_features: ClassVar[bool] = False  # the source's features, hence a live source
+    needs: ClassVar[Needs] = "logits"  # of the source
     needs_second_view: ClassVar[bool] = False  # every sample in a strong view too
+    initialises_student: ClassVar[bool] = True  # is the student in train mode, and trained, meanwhile?
     waits: ClassVar[bool] = False  # does the host wait for the device in a step, which then cannot be recorded?
     uses_temperature: ClassVar[bool] = False
-    initialisation_epochs: int = 0  # epochs at the start whose only loss is `initialise`
+    initialisation_epochs: int = 0  # epochs before those of the recipe, whose only loss is `initialise`
+
+    @classmethod
+    def reads_logits(cls) -> bool:
+        """Does any of its own terms read what the source predicts?"""
+        return cls.needs == "logits"
 
     def inspect_networks(self, student: Network, source: Network) -> None:
         """Read facts off the networks themselves, before `build_modules`."""
@@ -71,8 +106,12 @@ class Distiller(nn.Module):
     def build_modules(self, student: Output, source: Output) -> None:
         """Make parts that depend on shapes, given one example output of each network (on any device)."""
 
+    def deepest_stage(self, stages: int, initialising: bool) -> int | None:
+        """The deepest of the source's `stages` that a step reads, from 0; None for none. Asked if it needs features."""
+        return stages - 1
+
     def initialise(self, batch: DistillationBatch) -> dict[str, Tensor]:
-        """The terms of the first `initialisation_epochs`, which take the place of all others."""
+        """The terms of the `initialisation_epochs`, which take the place of all others."""
         raise NotImplementedError
 
     def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
@@ -97,10 +136,20 @@ class Distiller(nn.Module):
         raise NotImplementedError
 
 
+def refuse_empty(key: str, values: Sequence[object], example: str) -> None:
+    """`UserError` for a list without entries."""
+    if not values:
+        raise UserError(f"{key}=[]: an empty list; give at least one entry, such as {key}={example}")
+
+
 class LogitDistiller(Distiller):
     """A distiller with one loss a sample, computed from logits."""
 
     term: ClassVar[str]
+
+    @classmethod
+    def reads_logits(cls) -> bool:
+        return True
 
     def per_sample(self, batch: DistillationBatch) -> Tensor:
         """Losses (B,)."""

@@ -6,13 +6,15 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import source_of
 from kd_experiments.distillers.relations import counted
 from kd_experiments.networks import Output
 from kd_experiments.schema import Count
+from kd_experiments.supervision.precision import full_precision
 
 
+@full_precision
 def cc(student: Tensor, teacher: Tensor, taught: Tensor) -> Tensor:
     """Mean over neighbours i, i + 1 of sum_d |e^s - e^t|_{i,d} |e^s - e^t|_{i+1,d}, (B, D), (B, D), (B,) bool -> ().
 
@@ -29,7 +31,7 @@ def cc(student: Tensor, teacher: Tensor, taught: Tensor) -> Tensor:
 class CC(Distiller):
     """Embeddings of both networks, projected to `dimension` numbers by learned linear maps, differ independently."""
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "embedding"
 
     def __init__(self, dimension: Count) -> None:
         super().__init__()

@@ -9,13 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import source_of
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Output
 from kd_experiments.schema import Count, Interval, Positive
+from kd_experiments.supervision.precision import full_precision
 
 
+@full_precision
 def contrast(scores: Tensor, samples: int) -> Tensor:
     """Noise-contrastive loss of K + 1 scores, the true pair first, (B, K + 1) -> (B,).
 
@@ -60,7 +62,7 @@ class Memory(nn.Module):
 class CRD(Distiller):
     """Student and teacher embed a sample alike, and unlike `negatives` samples of other classes, always drawn anew."""
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "embedding"
     by_class: Tensor
     first: Tensor
     size: Tensor

@@ -24,7 +24,7 @@ def reversal(progress: Progress, epochs: int) -> Tensor:
 
 @DISTILLERS.register("ctkd")
 class CTKD(LogitDistiller):
-    """KD at T = lowest + span * sigmoid(theta), where theta learns to *raise* the loss: ever harder batchs."""
+    """KD at T = lowest + span * sigmoid(theta), where theta learns to *raise* the loss: ever harder lessons."""
 
     term: ClassVar[str] = "kd"
 
@@ -42,4 +42,5 @@ class CTKD(LogitDistiller):
         return self.lowest + self.span * torch.sigmoid(reversed_theta)
 
     def per_sample(self, batch: DistillationBatch) -> Tensor:
-        return kd(batch.student.logits, batch.targets.logits, self.learned_temperature(batch.progress))
+        temperature = self.learned_temperature(batch.progress)
+        return kd(batch.student.logits, batch.targets.at(temperature), temperature)

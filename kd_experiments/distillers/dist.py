@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.kd import softened
 from kd_experiments.schema import NonNegative
-from kd_experiments.supervision.revision import column
+from kd_experiments.supervision.precision import full_precision
 from kd_experiments.supervision.weighting import SampleWeights
 
 
+@full_precision
 def correlation(a: Tensor, b: Tensor, weight: Tensor, dim: int) -> Tensor:
     """Pearson correlation along `dim` of two matrices (B, C), each entry with its weight; 0 where nothing varies.
 
@@ -46,9 +48,9 @@ class DIST(Distiller):
         self.gamma = gamma
 
     def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
-        rows, t = batch.weights, column(batch.temperature)
-        p, q = torch.softmax(batch.targets.logits / t, 1), torch.softmax(batch.student.logits / t, 1)
-        scale = batch.temperature**2 * torch.ones_like(rows.weight)
+        rows, t = batch.weights, batch.temperature
+        p, q = softened(batch.targets.at(t), t.teacher).exp(), softened(batch.student.logits, t.student).exp()
+        scale = t.scale * torch.ones_like(rows.weight)
         return {
             "dist_rows": self.beta * rows.mean(scale * (1 - row_correlation(p, q))),
             "dist_columns": self.gamma * rows.mean(scale) * (1 - column_correlation(p, q, rows)).mean(),

@@ -8,11 +8,15 @@ import torch
 from torch import Tensor
 
 from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, LogitDistiller
-from kd_experiments.distillers.kd import kd
+from kd_experiments.distillers.kd import divergence, kd
+from kd_experiments.errors import UserError
 from kd_experiments.schema import NonNegative
+from kd_experiments.supervision.precision import full_precision
 from kd_experiments.supervision.revision import TemperatureValue, column
+from kd_experiments.supervision.temperature import Temperatures
 
-LEFT_OUT = -1e30  # a logit so low that its class has probability exactly 0, and yet finite: 0 * (-inf) would be NaN
+# A logit so low that its class has probability exactly 0, and yet finite over any temperature: 0 * (-inf) is NaN.
+LEFT_OUT = -1e20
 
 
 def class_mask(logits: Tensor, classes: Tensor) -> Tensor:
@@ -27,22 +31,25 @@ def one_against_rest(logits: Tensor, one: Tensor) -> Tensor:
     return torch.stack([inside, log_p.masked_fill(one, -torch.inf).logsumexp(1)], 1)
 
 
-def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p || q) from log-probabilities, (B, K) -> (B,)."""
-    return (log_p.exp() * (log_p - log_q)).sum(1)
-
-
+@full_precision
 def dkd(
-    student: Tensor, teacher: Tensor, labels: Tensor, alpha: float, beta: float, temperature: TemperatureValue
+    student: Tensor,
+    teacher: Tensor,
+    labels: Tensor,
+    alpha: float,
+    beta: float,
+    temperature: TemperatureValue | Temperatures,
 ) -> Tensor:
     """T^2 * (alpha * TCKD + beta * NCKD) for each sample, (B, C) -> (B,).
 
     TCKD = KL(b^t || b^s) of the label against all other classes, NCKD = KL of the other classes among themselves.
     """
-    t, label = column(temperature), class_mask(student, labels)
-    target = divergence(one_against_rest(teacher / t, label), one_against_rest(student / t, label))
-    others = kd(student.masked_fill(label, LEFT_OUT), teacher.masked_fill(label, LEFT_OUT), temperature)
-    return alpha * temperature**2 * target + beta * others
+    t, label = Temperatures.of(temperature), class_mask(student, labels)
+    target = divergence(
+        one_against_rest(teacher / column(t.teacher), label), one_against_rest(student / column(t.student), label)
+    )
+    others = kd(student.masked_fill(label, LEFT_OUT), teacher.masked_fill(label, LEFT_OUT), t)
+    return alpha * t.scale * target + beta * others
 
 
 @DISTILLERS.register("dkd")
@@ -57,6 +64,13 @@ class DKD(LogitDistiller):
         self.alpha = alpha
         self.beta = beta
 
+    def inspect_labels(self, labels: Tensor, classes: int) -> None:
+        if classes < 3:
+            raise UserError(
+                f"method.distiller=dkd: of {classes} classes too few are left to compare beside the label's; choose "
+                f"another method, such as method=kd"
+            )
+
     def per_sample(self, batch: DistillationBatch) -> Tensor:
-        student, teacher = batch.student.logits, batch.targets.logits
-        return dkd(student, teacher, batch.labels, self.alpha, self.beta, batch.temperature)
+        student, teacher, t = batch.student.logits, batch.targets.at(batch.temperature), batch.temperature
+        return dkd(student, teacher, batch.labels, self.alpha, self.beta, t)

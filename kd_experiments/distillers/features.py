@@ -15,13 +15,8 @@ from kd_experiments.networks import Output
 def source_of(batch: DistillationBatch) -> Output:
     """The source's whole output, without gradient."""
     output = batch.targets.output
-    assert output is not None, "a distiller that needs features has a live source"
-    return Output(
-        output.logits.detach(),
-        tuple(maps.detach() for maps in output.features),
-        tuple(maps.detach() for maps in output.preactivations),
-        output.embedding.detach(),
-    )
+    assert output is not None, "a distiller that needs more than logits is given it"
+    return output.each(Tensor.detach)
 
 
 def deepest(student: Sequence[Tensor], source: Sequence[Tensor], stem: bool = False) -> list[tuple[Tensor, Tensor]]:

@@ -6,11 +6,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import Regressor, per_sample_mean, source_of, stage
 from kd_experiments.networks import Output
+from kd_experiments.supervision.precision import full_precision
 
 
+@full_precision
 def hint(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean of (r(f^s) - f^t)^2 over channels and places, (B, C, H, W) -> (B,); `student` is regressed already."""
     return per_sample_mean((student - teacher).square())
@@ -20,7 +22,7 @@ def hint(student: Tensor, teacher: Tensor) -> Tensor:
 class FitNet(Distiller):
     """A middle stage of the student is regressed onto the teacher's; stage 0 is the stem, -1 the last one."""
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "features"
 
     def __init__(self, stage: int) -> None:
         super().__init__()
@@ -29,6 +31,9 @@ class FitNet(Distiller):
     def build_modules(self, student: Output, source: Output) -> None:
         guided = stage(student.features, self.stage, "fitnet", "student")
         self.regressor = Regressor(guided, stage(source.features, self.stage, "fitnet", "teacher"), relu=True)
+
+    def deepest_stage(self, stages: int, initialising: bool) -> int | None:
+        return range(stages)[self.stage]
 
     def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
         guided = self.regressor(batch.student.features[self.stage])

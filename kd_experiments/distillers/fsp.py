@@ -13,19 +13,22 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import deepest, per_sample_mean, same_size, source_of
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Output
 from kd_experiments.schema import Interval
+from kd_experiments.supervision.precision import full_precision
 
 
+@full_precision
 def flow(bottom: Tensor, top: Tensor) -> Tensor:
     """FSP matrix of two stages, mean over places of f_i g_j, (B, C, H, W), (B, D, H', W') -> (B, C, D)."""
     bottom, top = (maps.flatten(2) for maps in same_size(bottom, top))
     return torch.bmm(bottom, top.transpose(1, 2)) / bottom.shape[2]
 
 
+@full_precision
 def fsp(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
     """Sum over neighbouring stages of the mean of (G^s - G^t)^2, -> (B,)."""
     losses = [
@@ -42,7 +45,7 @@ class FSP(Distiller):
     Paper and public benchmark train with the label alone afterwards; `after_initialisation` keeps the loss.
     """
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "features"
 
     def __init__(self, initialisation_epochs: Annotated[int, Interval(at_least=0)], after_initialisation: bool) -> None:
         super().__init__()
@@ -57,6 +60,9 @@ class FSP(Distiller):
                 f"method=fsp: it compares networks whose stages are equally wide, but the student's have {ours} "
                 f"channels and the teacher's {theirs}; choose another pair, such as teacher=resnet20 student=resnet8"
             )
+
+    def deepest_stage(self, stages: int, initialising: bool) -> int | None:
+        return stages - 1 if initialising or self.after_initialisation else None
 
     def initialise(self, batch: DistillationBatch) -> dict[str, Tensor]:
         student, teacher = zip(*deepest(batch.student.features, source_of(batch).features, stem=True), strict=True)

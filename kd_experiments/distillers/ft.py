@@ -13,12 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import per_sample_mean, same_size, source_of, stage
 from kd_experiments.networks import Output
 from kd_experiments.schema import Interval, Positive
+from kd_experiments.supervision.precision import full_precision
 
 
+@full_precision
 def ft(student: Tensor, teacher: Tensor, p1: float, p2: float) -> Tensor:
     """Mean over places of |a(s) - a(t)|^p2, (B, C, H, W) -> (B,); a = mean over channels of |f|^p1, at norm 1."""
     student, teacher = (F.normalize(maps.abs().pow(p1).mean(1).flatten(1)) for maps in same_size(student, teacher))
@@ -41,7 +43,8 @@ class FT(Distiller):
     The paraphraser is trained by reconstruction in the first epochs and is fixed afterwards.
     """
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "features"
+    initialises_student: ClassVar[bool] = False  # it is the paraphraser's stage
 
     def __init__(
         self,
@@ -65,6 +68,9 @@ class FT(Distiller):
         self.translator = layers(inputs, inputs, factors, factors, convolution=nn.Conv2d, norm=True)
         self.paraphraser = layers(width, width, factors, factors, convolution=nn.Conv2d, norm=False)
         self.decoder = layers(factors, factors, width, width, convolution=nn.ConvTranspose2d, norm=False)
+
+    def deepest_stage(self, stages: int, initialising: bool) -> int | None:
+        return range(stages)[self.stage]
 
     def initialise(self, batch: DistillationBatch) -> dict[str, Tensor]:
         maps = source_of(batch).features[self.stage]

@@ -8,24 +8,26 @@ import torch
 from torch import Tensor
 
 from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, LogitDistiller
+from kd_experiments.supervision.precision import full_precision
 from kd_experiments.supervision.revision import TemperatureValue, column
+from kd_experiments.supervision.temperature import Temperatures
 
 
-def kd(student: Tensor, teacher: Tensor, temperature: TemperatureValue) -> Tensor:
+def softened(logits: Tensor, temperature: TemperatureValue) -> Tensor:
+    """log softmax(z / T), (B, C), () or (B,) -> (B, C)."""
+    return torch.log_softmax(logits / column(temperature), 1)
+
+
+def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) from log-probabilities, (B, K) -> (B,)."""
+    return (log_p.exp() * (log_p - log_q)).sum(1)
+
+
+@full_precision
+def kd(student: Tensor, teacher: Tensor, temperature: TemperatureValue | Temperatures) -> Tensor:
     """T^2 * KL(softmax(z^t / T) || softmax(z^s / T)) for each sample: (B, C), (B, C), () or (B,) -> (B,)."""
-    t = column(temperature)
-    log_p = torch.log_softmax(teacher / t, 1)
-    log_q = torch.log_softmax(student / t, 1)
-    return temperature**2 * (log_p.exp() * (log_p - log_q)).sum(1)
-
-
-def standardise(logits: Tensor) -> Tensor:
-    """(z - mean) / (std + 1e-7) over the classes, std unbiased, (B, C) -> (B, C).
-
-    Sun et al., "Logit standardization in knowledge distillation", CVPR 2024: the student is free to choose the range
-    and the variance of its logits. `method.standardise` applies it to any method that compares logits.
-    """
-    return (logits - logits.mean(1, keepdim=True)) / (logits.std(1, keepdim=True) + 1e-7)
+    t = Temperatures.of(temperature)
+    return t.scale * divergence(softened(teacher, t.teacher), softened(student, t.student))
 
 
 @DISTILLERS.register("kd")
@@ -36,4 +38,4 @@ class KD(LogitDistiller):
     uses_temperature: ClassVar[bool] = True
 
     def per_sample(self, batch: DistillationBatch) -> Tensor:
-        return kd(batch.student.logits, batch.targets.logits, batch.temperature)
+        return kd(batch.student.logits, batch.targets.at(batch.temperature), batch.temperature)

@@ -13,9 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import deepest, same_size, source_of
+from kd_experiments.errors import UserError
+from kd_experiments.networks import Output
 from kd_experiments.schema import Count
+from kd_experiments.supervision.precision import full_precision
 
 SPARE = 3  # more vectors are kept of the student than of the teacher, to find the ones that fit
 
@@ -66,6 +69,7 @@ def neighbours(vectors: Tensor, before: Tensor) -> Tensor:
     return torch.exp(-(vectors[:, :, None] - before[:, None]).square() / 8)
 
 
+@full_precision
 def kdsvd(student: Sequence[Tensor], teacher: Sequence[Tensor], k: int) -> Tensor:
     """Sum over neighbouring stages of ||R^s - R^t||^2, R the relation of their singular vectors; -> (B,)."""
     ours, theirs = [], []
@@ -84,12 +88,21 @@ def kdsvd(student: Sequence[Tensor], teacher: Sequence[Tensor], k: int) -> Tenso
 class KDSVD(Distiller):
     """How the principal patterns of one stage relate to those of the next."""
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "features"
     waits: ClassVar[bool] = True  # the decomposition's outcome is looked at on the host
 
     def __init__(self, k: Count) -> None:
         super().__init__()
         self.k = k
+
+    def build_modules(self, student: Output, source: Output) -> None:
+        pairs = deepest(student.features, source.features)
+        most = min(maps.shape[2] * maps.shape[3] for pair in pairs for maps in pair)
+        if self.k > most:
+            raise UserError(
+                f"method.k={self.k}: the smallest maps have {most} places, and so many singular vectors only; "
+                f"give at most method.k={most}"
+            )
 
     def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
         student, teacher = zip(*deepest(batch.student.features, source_of(batch).features), strict=True)

@@ -8,13 +8,16 @@ import torch
 from torch import Tensor
 
 from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, LogitDistiller
+from kd_experiments.supervision.precision import full_precision
 
 
+@full_precision
 def logit_mse(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean over classes of (z^s - z^t)^2, (B, C) -> (B,)."""
     return (student - teacher).square().mean(1)
 
 
+@full_precision
 def probability_mse(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean over classes of (softmax z^s - softmax z^t)^2, (B, C) -> (B,); at most 2/C."""
     return (torch.softmax(student, 1) - torch.softmax(teacher, 1)).square().mean(1)
@@ -33,5 +36,5 @@ class LogitMSE(LogitDistiller):
     def per_sample(self, batch: DistillationBatch) -> Tensor:
         student, targets = batch.student.logits, batch.targets
         return torch.where(
-            targets.revised, probability_mse(student, targets.logits), logit_mse(student, targets.logits)
+            targets.revised, probability_mse(student, targets.at(1.0)), logit_mse(student, targets.at(1.0))
         )

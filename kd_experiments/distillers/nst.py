@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import deepest, per_sample_mean, same_size, source_of
+from kd_experiments.supervision.precision import full_precision
 
 
+@full_precision
 def nst(student: Tensor, teacher: Tensor) -> Tensor:
     """Squared maximum mean discrepancy between the channels of two maps, (B, C, H, W) -> (B,).
 
@@ -32,7 +34,7 @@ def nst(student: Tensor, teacher: Tensor) -> Tensor:
 class NST(Distiller):
     """The student's channels select the same places as the teacher's, in every stage."""
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "features"
 
     def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
         pairs = deepest(batch.student.features, source_of(batch).features)

@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import deepest, pool_to, source_of
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Network, Output
+from kd_experiments.supervision.precision import full_precision
 
 
 def margin(norm: nn.BatchNorm2d) -> Tensor:
@@ -27,6 +28,7 @@ def margin(norm: nn.BatchNorm2d) -> Tensor:
     return torch.where(below > 1e-3, expected, -3 * sigma).to(norm.weight.dtype)
 
 
+@full_precision
 def ofd(student: Tensor, teacher: Tensor, margins: Tensor) -> Tensor:
     """Partial squared distance to the margin ReLU of the teacher, summed, (B, C, H, W), same, (C,) -> (B,).
 
@@ -41,7 +43,7 @@ def ofd(student: Tensor, teacher: Tensor, margins: Tensor) -> Tensor:
 class OFD(Distiller):
     """Pre-activations of every stage, the student's after a 1x1 convolution; negative values are one margin."""
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "features"
 
     def inspect_networks(self, student: Network, source: Network) -> None:
         self.norms = tuple(source.preactivation_norms())  # a tuple hides the teacher's modules from this one

@@ -10,10 +10,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import source_of
 from kd_experiments.distillers.relations import counted, pairs
 from kd_experiments.schema import Positive
+from kd_experiments.supervision.precision import full_precision
 
 
 def neighbourhood(embedding: Tensor, taught: Tensor, eps: float) -> Tensor:
@@ -24,6 +25,7 @@ def neighbourhood(embedding: Tensor, taught: Tensor, eps: float) -> Tensor:
     return similarity / torch.where(total > 0, total, 1.0)
 
 
+@full_precision
 def pkt(student: Tensor, teacher: Tensor, taught: Tensor, eps: float) -> Tensor:
     """Mean over the n^2 pairs of taught samples of p^t * log((p^t + eps) / (p^s + eps)), (B, D), (B, D') -> ()."""
     _, count = counted(taught, student)
@@ -35,7 +37,7 @@ def pkt(student: Tensor, teacher: Tensor, taught: Tensor, eps: float) -> Tensor:
 class PKT(Distiller):
     """A sample's neighbours in the student's embedding are its neighbours in the teacher's."""
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "embedding"
 
     def __init__(self, eps: Positive) -> None:
         super().__init__()

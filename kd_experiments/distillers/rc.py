@@ -13,9 +13,11 @@ from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distil
 from kd_experiments.distillers.dkd import class_mask
 from kd_experiments.distillers.kd import kd
 from kd_experiments.schema import NonNegative
+from kd_experiments.supervision.precision import full_precision
 from kd_experiments.supervision.revision import TemperatureValue
 
 
+@full_precision
 def correction(student: Tensor, labels: Tensor, temperature: TemperatureValue) -> Tensor:
     """T^2 * KL(corrected || student), (B, C) -> (B,): the target is the student's own prediction, put right.
 
@@ -38,8 +40,8 @@ class RC(Distiller):
 
     def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
         student, t = batch.student.logits, batch.temperature
-        corrected = correction(student, batch.labels, t)
+        corrected = correction(student, batch.labels, t.student)  # both predictions are the student's
         return {
-            "kd": batch.weights.mean(kd(student, batch.targets.logits, t)),
+            "kd": batch.weights.mean(kd(student, batch.targets.at(t), t)),
             "rc": self.correction_weight * batch.weights.mean(corrected),
         }

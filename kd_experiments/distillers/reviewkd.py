@@ -8,12 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import deepest, per_sample_mean, pool_to, source_of
 from kd_experiments.networks import Output
 from kd_experiments.schema import Count
+from kd_experiments.supervision.precision import full_precision
 
 
+@full_precision
 def hcl(student: Tensor, teacher: Tensor) -> Tensor:
     """Hierarchical context loss of one level, (B, C, H, W) -> (B,).
 
@@ -65,7 +67,7 @@ def levels(student: Output, source: Output) -> list[tuple[Tensor, Tensor]]:
 class ReviewKD(Distiller):
     """A stage of the teacher guides the student's stage *and* its deeper ones, fused from the deepest up."""
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "features"
 
     def __init__(self, widest: Count) -> None:
         super().__init__()

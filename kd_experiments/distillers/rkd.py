@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import source_of
 from kd_experiments.distillers.relations import counted, pairs
 from kd_experiments.schema import NonNegative
+from kd_experiments.supervision.precision import full_precision
 
 
 def relative_distances(embedding: Tensor, taught: Tensor) -> Tensor:
@@ -25,6 +26,7 @@ def relative_distances(embedding: Tensor, taught: Tensor) -> Tensor:
     return distances / torch.where(mean > 0, mean, 1.0)
 
 
+@full_precision
 def distance_loss(student: Tensor, teacher: Tensor, taught: Tensor) -> Tensor:
     """Huber loss of relative distances over the n^2 pairs of taught samples, (B, D), (B, D'), (B,) bool -> ()."""
     _, count = counted(taught, student)
@@ -38,6 +40,7 @@ def angles(embedding: Tensor) -> Tensor:
     return torch.bmm(directions, directions.transpose(1, 2))
 
 
+@full_precision
 def angle_loss(student: Tensor, teacher: Tensor, taught: Tensor) -> Tensor:
     """Huber loss of angles over the n^3 triples of taught samples, (B, D), (B, D'), (B,) bool -> ()."""
     ones, count = counted(taught, student)
@@ -50,7 +53,7 @@ def angle_loss(student: Tensor, teacher: Tensor, taught: Tensor) -> Tensor:
 class RKD(Distiller):
     """The student's embeddings form the same figure as the teacher's: distances and angles."""
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "embedding"
 
     def __init__(self, distance_weight: NonNegative, angle_weight: NonNegative) -> None:
         super().__init__()

@@ -7,12 +7,15 @@ from typing import ClassVar
 from torch import Tensor
 
 from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, LogitDistiller
-from kd_experiments.distillers.dkd import LEFT_OUT, class_mask, divergence, one_against_rest
-from kd_experiments.distillers.kd import kd
+from kd_experiments.distillers.dkd import LEFT_OUT, class_mask, one_against_rest
+from kd_experiments.distillers.kd import divergence, kd
 from kd_experiments.schema import NonNegative, Positive
+from kd_experiments.supervision.precision import full_precision
 from kd_experiments.supervision.revision import TemperatureValue
+from kd_experiments.supervision.temperature import Temperatures
 
 
+@full_precision
 def sample_confidence(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """SCD: T^2 * KL({p^t_max, rest} || {p^s_y, rest}), (B, C) -> (B,): as sure of y as the teacher of its arg max."""
     top_of_teacher = one_against_rest(teacher / temperature, class_mask(teacher, teacher.argmax(1)))
@@ -21,7 +24,10 @@ def sample_confidence(student: Tensor, teacher: Tensor, labels: Tensor, temperat
     )
 
 
-def masked_correlation(student: Tensor, teacher: Tensor, labels: Tensor, temperature: TemperatureValue) -> Tensor:
+@full_precision
+def masked_correlation(
+    student: Tensor, teacher: Tensor, labels: Tensor, temperature: TemperatureValue | Temperatures
+) -> Tensor:
     """MCD: T^2 * KL among the classes the teacher ranks below the label, (B, C) -> (B,); 0 where there is none."""
     masked = teacher >= teacher.gather(1, labels[:, None])
     return kd(student.masked_fill(masked, LEFT_OUT), teacher.masked_fill(masked, LEFT_OUT), temperature)
@@ -41,7 +47,8 @@ class RLD(LogitDistiller):
         self.alpha_temperature = alpha_temperature
 
     def per_sample(self, batch: DistillationBatch) -> Tensor:
-        student, teacher, labels = batch.student.logits, batch.targets.logits, batch.labels
-        confidence = sample_confidence(student, teacher, labels, self.alpha_temperature)
-        relation = masked_correlation(student, teacher, labels, batch.temperature)
+        student, targets, labels = batch.student.logits, batch.targets, batch.labels
+        alpha_t, t = self.alpha_temperature, batch.temperature
+        confidence = sample_confidence(student, targets.at(alpha_t), labels, alpha_t)
+        relation = masked_correlation(student, targets.at(t), labels, t)
         return self.alpha * confidence + self.beta * relation

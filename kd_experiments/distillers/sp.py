@@ -7,9 +7,10 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import source_of
 from kd_experiments.distillers.relations import counted, pairs
+from kd_experiments.supervision.precision import full_precision
 
 
 def similarity(maps: Tensor, taught: Tensor) -> Tensor:
@@ -18,6 +19,7 @@ def similarity(maps: Tensor, taught: Tensor) -> Tensor:
     return F.normalize(flat @ flat.T * pairs(taught, flat), dim=1)
 
 
+@full_precision
 def sp(student: Tensor, teacher: Tensor, taught: Tensor) -> Tensor:
     """||G^s - G^t||_F^2 / n^2 over the n taught samples, (B, ...), (B, ...), (B,) bool -> ()."""
     _, count = counted(taught, student)
@@ -28,7 +30,7 @@ def sp(student: Tensor, teacher: Tensor, taught: Tensor) -> Tensor:
 class SP(Distiller):
     """Samples that activate the teacher's last stage alike activate the student's alike."""
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "features"
 
     def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
         rows = batch.weights

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, LogitDistiller
-from kd_experiments.distillers.dkd import class_mask, divergence
+from kd_experiments.distillers.dkd import class_mask
+from kd_experiments.distillers.kd import divergence, softened
 from kd_experiments.schema import Interval
-from kd_experiments.supervision.revision import TemperatureValue, column
+from kd_experiments.supervision.precision import full_precision
+from kd_experiments.supervision.revision import TemperatureValue
 
 
 def virtual_teacher(logits: Tensor, labels: Tensor, correct: float) -> Tensor:
@@ -19,12 +21,13 @@ def virtual_teacher(logits: Tensor, labels: Tensor, correct: float) -> Tensor:
     return torch.where(class_mask(logits, labels), correct, rest)
 
 
+@full_precision
 def tfkd_reg(student: Tensor, labels: Tensor, correct: float, temperature: TemperatureValue) -> Tensor:
     """KL(softmax(u / T) || softmax(z^s)) for each sample, (B, C) -> (B,), u the virtual teacher's *probabilities*.
 
     As in the official code [code]: the temperature softens the probabilities themselves, the student stays at T = 1.
     """
-    target = torch.log_softmax(virtual_teacher(student, labels, correct) / column(temperature), 1)
+    target = softened(virtual_teacher(student, labels, correct), temperature)
     return divergence(target, torch.log_softmax(student, 1))
 
 
@@ -41,4 +44,4 @@ class TfKDReg(LogitDistiller):
         self.correct = correct
 
     def per_sample(self, batch: DistillationBatch) -> Tensor:
-        return tfkd_reg(batch.student.logits, batch.labels, self.correct, batch.temperature)
+        return tfkd_reg(batch.student.logits, batch.labels, self.correct, batch.temperature.teacher)

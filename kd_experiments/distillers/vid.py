@@ -9,14 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller
+from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import deepest, per_sample_mean, same_size, source_of
 from kd_experiments.networks import Output
 from kd_experiments.schema import Interval
+from kd_experiments.supervision.precision import full_precision
 
 SMALLEST_VARIANCE = 1e-5
 
 
+@full_precision
 def gaussian_nll(mean: Tensor, variance: Tensor, teacher: Tensor) -> Tensor:
     """Mean of ((f^t - mean)^2 / variance + log variance) / 2, (B, C, H, W), (C,), (B, C, H, W) -> (B,)."""
     variance = variance[:, None, None]
@@ -54,7 +56,7 @@ class Guess(nn.Module):
 class VID(Distiller):
     """The student's stages tell as much as they can of the teacher's: a variational bound on mutual information."""
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "features"
 
     def __init__(self, variance: Annotated[float, Interval(over=1e-3)]) -> None:
         super().__init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -17,25 +19,67 @@ class Output(NamedTuple):
                     sum or linear bottleneck where it does not (wide ResNets, MobileNetV2)
     preactivations  the same stages before that ReLU, same shapes
     embedding       (B, D), the pooled vector the classifier reads: `logits = classifier(embedding)`
+    last_map        (B, D, H, W), whose mean over places is the embedding; None where layers stand between them
     """
 
     logits: Tensor
     features: tuple[Tensor, ...]
     preactivations: tuple[Tensor, ...]
     embedding: Tensor
+    last_map: Tensor | None = None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Output:
+        """The same output with every tensor changed."""
+        return Output(
+            change(self.logits),
+            tuple(map(change, self.features)),
+            tuple(map(change, self.preactivations)),
+            change(self.embedding),
+            None if self.last_map is None else change(self.last_map),
+        )
 
 
 class Network(nn.Module):
     """An image classifier: (B, channels, H, W) -> Output.
 
-    Its last child module is the classifier: a Linear, or a Sequential that ends in one.
+    Its last child module is the classifier: a Linear, or a Sequential that ends in one. A family defines `stages`,
+    `last_map` where more stands before the pooling and `embed` where more stands behind it; a network that defines
+    `forward` alone does as well, but always computes everything.
     """
 
     input_shape: tuple[int, int, int] = (3, 32, 32)
     """(channels, height, width) it was built for; any size is accepted all the same."""
 
     def forward(self, images: Tensor) -> Output:
+        before, features = zip(*self.stages(images), strict=True)
+        last_map = self.last_map(before[-1], features[-1])
+        embedding = self.embed(last_map)
+        pooled = type(self).embed is Network.embed
+        return Output(self.classifier(embedding), features, before, embedding, last_map if pooled else None)
+
+    def stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each stage's pre-activation and output, the stem's first, computed when it is asked for."""
         raise NotImplementedError
+
+    def last_map(self, before: Tensor, maps: Tensor) -> Tensor:
+        """What is pooled, (B, D', H, W), from the last stage's pre-activation and output."""
+        return maps
+
+    def embed(self, last_map: Tensor) -> Tensor:
+        """The pooled vector (B, D)."""
+        return pool(last_map)
+
+    def up_to(self, images: Tensor, stage: int) -> Output:
+        """As `forward`, but nothing behind `stage` is computed: there all is empty, (B, 0, 0, 0) or (B, 0). The stage
+        after the last is everything.
+        """
+        if type(self).stages is Network.stages or stage == len(self.preactivation_norms()):
+            return self(images)
+        known = list(islice(self.stages(images), stage + 1))
+        nothing = known[0][0].new_empty(len(images), 0)
+        missing = [nothing[:, :, None, None]] * (len(self.preactivation_norms()) - len(known))
+        before, features = zip(*known, strict=True)
+        return Output(nothing, (*features, *missing), (*before, *missing), nothing)
 
     if TYPE_CHECKING:
 
@@ -68,13 +112,16 @@ class Network(nn.Module):
         return [(maps.shape[1], maps.shape[2], maps.shape[3]) for maps in features]
 
 
-def run_stage(stage: nn.Sequential, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Run blocks that stop short of their last ReLU; return the stage's output before and after it."""
-    *inner, last = stage
-    for block in inner:
-        maps = F.relu(block(maps), inplace=True)
-    before = last(maps)
-    return before, F.relu(before)
+def run_stages(before: Tensor, *stages: nn.Sequential) -> Iterator[tuple[Tensor, Tensor]]:
+    """The stem, given its pre-activation, and stages of blocks that stop short of their last ReLU."""
+    maps = F.relu(before)
+    yield before, maps
+    for *inner, last in stages:
+        for block in inner:
+            maps = F.relu(block(maps), inplace=True)
+        before = last(maps)
+        maps = F.relu(before)
+        yield before, maps
 
 
 def last_norm(block: nn.Module) -> nn.BatchNorm2d:

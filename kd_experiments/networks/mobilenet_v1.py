@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.networks.base import Network, Output, last_norm, pool
+from kd_experiments.networks.base import Network, last_norm
 
 # (channels, stride) of the depthwise-separable blocks
 BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
@@ -47,17 +48,15 @@ class MobileNetV1(Network):
             inputs = outputs
         self.fc = nn.Linear(inputs, classes)
 
-    def forward(self, images: Tensor) -> Output:
-        maps, before, features = images, [], []
+    def stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        maps = images
         for index, block in enumerate(self.model):
             if index in STAGE_ENDS:
-                before.append(cast(nn.Sequential, block)[:-1](maps))
-                maps = F.relu(before[-1])
-                features.append(maps)
+                before = cast(nn.Sequential, block)[:-1](maps)
+                maps = F.relu(before)
+                yield before, maps
             else:
                 maps = block(maps)
-        embedding = pool(maps)
-        return Output(self.fc(embedding), tuple(features), tuple(before), embedding)
 
     def preactivation_norms(self) -> list[nn.BatchNorm2d | None]:
         return [last_norm(self.model[index]) for index in STAGE_ENDS]

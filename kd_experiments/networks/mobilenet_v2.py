@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.networks.base import Network, Output, kaiming_fan_out, last_norm, pool
+from kd_experiments.networks.base import Network, kaiming_fan_out, last_norm
 
 # (expansion, channels at width 1, blocks, stride of the first block)
 STAGES = (
@@ -17,6 +19,7 @@ STAGES = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
+STAGE_ENDS = (1, 2, 4, 6)
 EMBEDDING = 1280
 
 
@@ -75,16 +78,18 @@ class MobileNetV2(Network):
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
 
-    def forward(self, images: Tensor) -> Output:
-        before0 = self.conv1(images)
-        maps0 = F.relu(before0)
-        maps1 = self.blocks[1](self.blocks[0](maps0))
-        maps2 = self.blocks[2](maps1)
-        maps3 = self.blocks[4](self.blocks[3](maps2))
-        maps4 = self.blocks[6](self.blocks[5](maps3))
-        embedding = pool(self.conv2(maps4))
-        deeper = (maps1, maps2, maps3, maps4)
-        return Output(self.classifier(embedding), (maps0, *deeper), (before0, *deeper), embedding)
+    def stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        before = self.conv1(images)
+        maps = F.relu(before)
+        yield before, maps
+        for number, block in enumerate(self.blocks):
+            maps = block(maps)
+            if number in STAGE_ENDS:
+                yield maps, maps
+
+    def last_map(self, before: Tensor, maps: Tensor) -> Tensor:
+        projected: Tensor = self.conv2(maps)
+        return projected
 
     def preactivation_norms(self) -> list[nn.BatchNorm2d | None]:
-        return [last_norm(self.conv1), *(last_norm(self.blocks[stage]) for stage in (1, 2, 4, 6))]
+        return [last_norm(self.conv1), *(last_norm(self.blocks[number]) for number in STAGE_ENDS)]

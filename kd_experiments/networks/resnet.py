@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.networks.base import Network, Output, kaiming_fan_out, last_norm, pool, run_stage
+from kd_experiments.networks.base import Network, kaiming_fan_out, last_norm, run_stages
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
@@ -64,15 +64,8 @@ class ResNet(Network):
         rest = (BasicBlock(width, width, 1) for _ in range(blocks - 1))
         return nn.Sequential(BasicBlock(inputs, width, stride), *rest)
 
-    def forward(self, images: Tensor) -> Output:
-        before0 = self.bn1(self.conv1(images))
-        maps0 = F.relu(before0)
-        before1, maps1 = run_stage(self.layer1, maps0)
-        before2, maps2 = run_stage(self.layer2, maps1)
-        before3, maps3 = run_stage(self.layer3, maps2)
-        embedding = pool(maps3)
-        features, before = (maps0, maps1, maps2, maps3), (before0, before1, before2, before3)
-        return Output(self.fc(embedding), features, before, embedding)
+    def stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        return run_stages(self.bn1(self.conv1(images)), self.layer1, self.layer2, self.layer3)
 
     def preactivation_norms(self) -> list[nn.BatchNorm2d | None]:
         return [self.bn1, *(last_norm(stage[-1]) for stage in (self.layer1, self.layer2, self.layer3))]

@@ -5,12 +5,12 @@ Parameter names are the public benchmark's (`shortcut`, `linear`), which differ 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.networks.base import Network, Output, kaiming_fan_out, last_norm, pool, run_stage
+from kd_experiments.networks.base import Network, kaiming_fan_out, last_norm, run_stages
 from kd_experiments.networks.resnet import conv3x3, projection
 
 
@@ -92,15 +92,8 @@ class ResNet(Network):
         rest = (kind(width * kind.expansion, width, 1) for _ in range(blocks - 1))
         return nn.Sequential(kind(inputs, width, stride), *rest)
 
-    def forward(self, images: Tensor) -> Output:
-        before = [self.bn1(self.conv1(images))]
-        features = [F.relu(before[0])]
-        for stage in self._stages():
-            preactivation, maps = run_stage(stage, features[-1])
-            before.append(preactivation)
-            features.append(maps)
-        embedding = pool(features[-1])
-        return Output(self.linear(embedding), tuple(features), tuple(before), embedding)
+    def stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        return run_stages(self.bn1(self.conv1(images)), *self._stages())
 
     def preactivation_norms(self) -> list[nn.BatchNorm2d | None]:
         return [self.bn1, *(last_norm(stage[-1]) for stage in self._stages())]

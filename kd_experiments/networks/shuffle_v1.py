@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.networks.base import Network, Output, last_norm, pool, run_stage
+from kd_experiments.networks.base import Network, last_norm, run_stages
 
 STEM = 24
 STAGES = ((240, 4), (480, 8), (960, 4))  # (channels, blocks)
@@ -68,15 +70,8 @@ class ShuffleNetV1(Network):
         rest = (Bottleneck(outputs, outputs, 1) for _ in range(blocks - 1))
         return nn.Sequential(Bottleneck(inputs, outputs, 2), *rest)
 
-    def forward(self, images: Tensor) -> Output:
-        before0 = self.bn1(self.conv1(images))
-        maps0 = F.relu(before0)
-        before1, maps1 = run_stage(self.layer1, maps0)
-        before2, maps2 = run_stage(self.layer2, maps1)
-        before3, maps3 = run_stage(self.layer3, maps2)
-        embedding = pool(maps3)
-        features, before = (maps0, maps1, maps2, maps3), (before0, before1, before2, before3)
-        return Output(self.linear(embedding), features, before, embedding)
+    def stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        return run_stages(self.bn1(self.conv1(images)), self.layer1, self.layer2, self.layer3)
 
     def preactivation_norms(self) -> list[nn.BatchNorm2d | None]:
         return [self.bn1, *(last_norm(stage[-1]) for stage in (self.layer1, self.layer2, self.layer3))]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.networks.base import Network, Output, pool, run_stage
+from kd_experiments.networks.base import Network, run_stages
 from kd_experiments.networks.shuffle_v1 import shuffle
 
 STEM = 24
@@ -94,15 +96,11 @@ class ShuffleNetV2(Network):
     def _stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
         return nn.Sequential(DownBlock(inputs, outputs), *(BasicBlock(outputs) for _ in range(blocks)))
 
-    def forward(self, images: Tensor) -> Output:
-        before0 = self.bn1(self.conv1(images))
-        maps0 = F.relu(before0)
-        before1, maps1 = run_stage(self.layer1, maps0)
-        before2, maps2 = run_stage(self.layer2, maps1)
-        before3, maps3 = run_stage(self.layer3, maps2)
-        embedding = pool(F.relu(self.bn2(self.conv2(maps3)), inplace=True))
-        features, before = (maps0, maps1, maps2, maps3), (before0, before1, before2, before3)
-        return Output(self.linear(embedding), features, before, embedding)
+    def stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        return run_stages(self.bn1(self.conv1(images)), self.layer1, self.layer2, self.layer3)
+
+    def last_map(self, before: Tensor, maps: Tensor) -> Tensor:
+        return F.relu(self.bn2(self.conv2(maps)), inplace=True)
 
     def preactivation_norms(self) -> list[nn.BatchNorm2d | None]:
         return [self.bn1, None, None, None]  # half of a stage's channels come from blocks before its last

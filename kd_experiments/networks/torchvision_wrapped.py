@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from kd_experiments.networks.base import Network, Output, last_norm, pool
+from kd_experiments.networks.base import Network, last_norm, pool
 
 
 class Wrapped(Network):
@@ -49,16 +49,15 @@ class TorchvisionResNet(Wrapped):
     layer4: nn.Sequential
     fc: nn.Linear
 
-    def forward(self, images: Tensor) -> Output:
-        before = [self.bn1(self.conv1(images))]
-        features = [F.relu(before[0])]
-        maps = self.maxpool(features[0])
+    def stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        before = self.bn1(self.conv1(images))
+        maps = F.relu(before)
+        yield before, maps
+        maps = self.maxpool(maps)
         for stage in self._stages():
-            before.append(_before_last_relu(stage[-1], stage[:-1](maps)))
-            maps = F.relu(before[-1])
-            features.append(maps)
-        embedding = pool(maps)
-        return Output(self.fc(embedding), tuple(features), tuple(before), embedding)
+            before = _before_last_relu(stage[-1], stage[:-1](maps))
+            maps = F.relu(before)
+            yield before, maps
 
     def preactivation_norms(self) -> list[nn.BatchNorm2d | None]:
         return [self.bn1, *(last_norm(stage[-1]) for stage in self._stages())]
@@ -89,28 +88,28 @@ class TorchvisionMobileNet(Wrapped):
 
     def __init__(self, *, model: str, stages: Sequence[int], classes: int, channels: int) -> None:
         super().__init__(model=model, classes=classes, channels=channels)
-        self.stages = tuple(stages)
+        self.ends = tuple(stages)
         cast(Any, self.features)[0][2].inplace = False  # it would overwrite the stem's pre-activation
 
-    def forward(self, images: Tensor) -> Output:
+    def stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         convolution, norm, activation = cast(nn.Sequential, self.features[0])
-        before = [norm(convolution(images))]
-        features = [activation(before[0])]
-        maps = features[0]
-        for index, block in enumerate(self.features[1:], start=1):
+        before = norm(convolution(images))
+        maps = activation(before)
+        yield before, maps
+        for index, block in enumerate(self.features[1 : self.ends[-1] + 1], start=1):
             maps = block(maps)
-            if index in self.stages:
-                before.append(maps)
-                features.append(maps)
-        embedding = pool(maps)
-        for layer in self._head()[:-1]:
-            embedding = layer(embedding)
-        return Output(self.classifier(embedding), tuple(features), tuple(before), embedding)
+            if index in self.ends:
+                yield maps, maps
 
-    def preactivation_norms(self) -> list[nn.BatchNorm2d | None]:
-        return [last_norm(self.features[index]) for index in (0, *self.stages)]
+    def last_map(self, before: Tensor, maps: Tensor) -> Tensor:
+        last: Tensor = self.features[self.ends[-1] + 1 :](maps)
+        return last
 
-    def _head(self) -> nn.Sequential:
+    def embed(self, last_map: Tensor) -> Tensor:
         head = self._modules["classifier"]  # under this name Network gives out the last layer alone
         assert isinstance(head, nn.Sequential)
-        return head
+        embedding: Tensor = head[:-1](pool(last_map))
+        return embedding
+
+    def preactivation_norms(self) -> list[nn.BatchNorm2d | None]:
+        return [last_norm(self.features[index]) for index in (0, *self.ends)]

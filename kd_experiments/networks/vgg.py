@@ -5,12 +5,12 @@ The benchmark's parameter names.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.networks.base import Network, Output, kaiming_fan_out, last_norm, pool
+from kd_experiments.networks.base import Network, kaiming_fan_out, last_norm
 
 WIDTHS = (64, 128, 256, 512, 512)
 
@@ -47,22 +47,18 @@ class VGG(Network):
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
 
-    def forward(self, images: Tensor) -> Output:
-        before0 = self.block0(images)
-        maps0 = F.relu(before0)
-        before1 = self.block1(halve(maps0))
-        maps1 = F.relu(before1)
-        before2 = self.block2(halve(maps1))
-        maps2 = F.relu(before2)
-        before3 = self.block3(halve(maps2))
-        maps3 = F.relu(before3)
-        before4 = self.block4(halve(maps3, down_to=4))
-        maps4 = F.relu(before4)
-        embedding = pool(maps4)
-        features = (maps0, maps1, maps2, maps3, maps4)
-        before = (before0, before1, before2, before3, before4)
-        return Output(self.classifier(embedding), features, before, embedding)
+    def stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        *inner, last = self._blocks()
+        maps = images
+        for number, block in enumerate(inner):
+            before = block(maps if number == 0 else halve(maps))
+            maps = F.relu(before)
+            yield before, maps
+        before = last(halve(maps, down_to=4))
+        yield before, F.relu(before)
 
     def preactivation_norms(self) -> list[nn.BatchNorm2d | None]:
-        stages = (self.block0, self.block1, self.block2, self.block3, self.block4)
-        return [last_norm(stage) for stage in stages]
+        return [last_norm(stage) for stage in self._blocks()]
+
+    def _blocks(self) -> tuple[nn.Sequential, ...]:
+        return self.block0, self.block1, self.block2, self.block3, self.block4

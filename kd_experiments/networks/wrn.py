@@ -7,12 +7,13 @@ the next stage's first batch norm makes of it, picked up on the way and never co
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_experiments.networks.base import Network, Output, kaiming_fan_out, pool
+from kd_experiments.networks.base import Network, kaiming_fan_out
 from kd_experiments.networks.resnet import conv3x3
 
 
@@ -53,14 +54,13 @@ class Stage(nn.Module):
     def first(self) -> Block:
         return cast(Block, self.layer[0])
 
-    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """The preceding stage's pre-activation (its output, normalised) and this stage's output."""
+    def forward(self, maps: Tensor, normalised: Tensor) -> Tensor:
+        """This stage's output, given the preceding stage's and that one's pre-activation (its output, normalised)."""
         _, *rest = self.layer
-        normalised = self.first.bn1(maps)
         maps = self.first.after_norm(maps, F.relu(normalised))
         for block in rest:
             maps = block(maps)
-        return normalised, maps
+        return maps
 
 
 class WideResNet(Network):
@@ -82,15 +82,16 @@ class WideResNet(Network):
         kaiming_fan_out(self)
         nn.init.zeros_(self.fc.bias)
 
-    def forward(self, images: Tensor) -> Output:
-        maps0 = self.conv1(images)
-        before0, maps1 = self.block1(maps0)
-        before1, maps2 = self.block2(maps1)
-        before2, maps3 = self.block3(maps2)
-        before3 = self.bn1(maps3)
-        embedding = pool(F.relu(before3))
-        features, before = (maps0, maps1, maps2, maps3), (before0, before1, before2, before3)
-        return Output(self.fc(embedding), features, before, embedding)
+    def stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        maps = self.conv1(images)
+        for stage in (self.block1, self.block2, self.block3):
+            before = stage.first.bn1(maps)
+            yield before, maps
+            maps = stage(maps, before)
+        yield self.bn1(maps), maps
+
+    def last_map(self, before: Tensor, maps: Tensor) -> Tensor:
+        return F.relu(before)
 
     def preactivation_norms(self) -> list[nn.BatchNorm2d | None]:
         return [self.block1.first.bn1, self.block2.first.bn1, self.block3.first.bn1, self.bn1]

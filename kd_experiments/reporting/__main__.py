@@ -1,33 +1,48 @@
-"""`python -m kd_experiments.reporting`: tables of every run; `--help` tells its arguments."""
+"""`python -m kd_experiments.reporting`: tables, figures and page of every run; `--help` tells its arguments."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from kd_experiments.cli.arguments import asks_for_help, parse
 from kd_experiments.errors import UserError, no_such_choice
-from kd_experiments.reporting.comparison import accuracy_table, compare
-from kd_experiments.reporting.formats import comma_separated, latex, markdown
-from kd_experiments.reporting.records import Records, Run, read_runs, settings
-from kd_experiments.reporting.table import Table
-from kd_experiments.reporting.tables import tables_of
+from kd_experiments.reporting import frame as frames
+from kd_experiments.reporting.study import Study
+from kd_experiments.reporting.writing import own_folder, write
+from kd_experiments.sweeping.definitions import names
 
 HELP = """python -m kd_experiments.reporting [KEY=VALUE ...]
 
-Makes tables of all complete runs, as Markdown, LaTeX (booktabs) and CSV below DIR/tables, and prints the Markdown:
-one for each sweep of which a run is there, one for each setting, with the costs of each apart, and average ranks.
+Prints a compact table of the last sweep or setting, and makes tables, figures and one page of all runs.
 
-  paths.results=DIR   where runs lie and tables go (default: results)
-  reference=METHOD    print the tables of settings with differences to this method; writes nothing
-                      (otherwise they are to kd, or without kd to none)
-  source=local        read the records in DIR/runs (default)
-  source=wandb        read runs that were sent to Weights & Biases; prints and writes nothing
+  paths.results=DIR   where the runs lie (default: results); files go there too, but for the checkout's own results
+                      folder to results/own, so that what is committed stays as it is
+  csv=FILE            a table of runs that this wrote, such as results/runs.csv; alone, or with paths.results both
+  source=wandb        runs that were sent to Weights & Biases instead
     project=PROJECT   of which project (default: kd_experiments)
     entity=ENTITY     of which user or team (default: yours)
+  out=DIR             where files go (default: beside the runs)
+  write=all           also tables, figures, page, or nothing: the compact table alone
+  sweep=NAME          also the table of this sweep, however little of it is there
+  reference=METHOD    differences to this method (default: kd, or without it none)
+  latex=true          also LaTeX of every table, for a paper and (-full) for its supplement; latex=NAME: of one table
+  cost=true           also tables of time and memory: say so only of a machine that did nothing else
 """
-DEFAULTS = {"paths.results": "results", "reference": "", "source": "local", "entity": "", "project": "kd_experiments"}
+DEFAULTS = {
+    "paths.results": "", "csv": "", "source": "local", "project": "kd_experiments", "entity": "", "out": "",
+    "write": "all", "sweep": "", "reference": "", "latex": "", "cost": "false",
+}  # fmt: skip
+WRITE = {
+    "all": ("tables", "figures", "page"),
+    "tables": ("tables",),
+    "figures": ("figures",),
+    "page": ("page",),
+    "nothing": (),
+}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -36,23 +51,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     try:
         values = parse(arguments, DEFAULTS)
-        results = Path(values["paths.results"])
-        if values["source"] == "local":
-            found, place = read_runs(results), str(results / "runs")
-        elif values["source"] == "wandb":
-            from kd_experiments.reporting.wandb_source import read_project
-
-            found, place = read_project(values["entity"] or None, values["project"])
-        else:
-            raise no_such_choice("source", values["source"], ("local", "wandb"))
-        _tell(found, place)
-        if values["reference"]:
-            show_reference(found.runs, values["reference"])
-        elif values["source"] == "wandb":
-            for table in tables_of(found.runs, results):
-                print(f"\n{markdown(table)}")
-        elif found.runs:
-            write_tables(tables_of(found.runs, results), results / "tables")
+        _check(values)
+        report(values)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -62,61 +62,59 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def show_reference(runs: Sequence[Run], reference: str) -> None:
-    """Print the Markdown of every setting in which the method `reference` was run, with differences to it."""
-    known = {run.method for run in runs}
-    if reference not in known:
+def report(values: Mapping[str, str]) -> None:
+    """Read, print, write."""
+    local = Path(values["paths.results"] or "results") if values["paths.results"] or not values["csv"] else None
+    if values["source"] == "wandb":
+        from kd_experiments.reporting.wandb_source import project_runs
+
+        frame, place = project_runs(values["entity"] or None, values["project"])
+        local = local or Path("results")
+        results = None
+    else:
+        frame = frames.runs(local, values["csv"] or None)
+        place, results = " and ".join(str(one) for one in (local and local / "runs", values["csv"]) if one), local
+    _tell(frame, place)
+    study = Study(frame, values["sweep"], _known_method(frame, values["reference"]))
+    print("\n".join(["", *study.last()]))
+    folder = Path(values["out"]) if values["out"] else own_folder(local) if local else Path(values["csv"]).parent
+    committed = bool(values["csv"]) and local is None
+    if WRITE[values["write"]] and (len(frame) or committed):
+        written = write(study, folder, results, WRITE[values["write"]], values["latex"], values["cost"] == "true")
+        print(f"\n{len(study.tables)} tables, {len(written)} files below {folder} (runs {study.digest})")
+        print(_first(written))
+
+
+def _check(values: Mapping[str, str]) -> None:
+    for key, known in {"source": ("local", "wandb"), "write": tuple(WRITE), "cost": ("true", "false")}.items():
+        if values[key] not in known:
+            raise no_such_choice(key, values[key], known)
+    if values["sweep"] and values["sweep"] not in names():
+        raise no_such_choice("sweep", values["sweep"], names())
+
+
+def _known_method(frame: pd.DataFrame, reference: str) -> str:
+    known = {str(label) for label in frame["method"].dropna()}
+    if reference and reference not in known:
         raise no_such_choice("reference", reference, known)
-    for setting in settings(runs):
-        if any(run.method == reference for run in setting.runs):
-            print(f"\n{markdown(accuracy_table(compare(setting, [reference]), [reference]))}")
+    return reference
 
 
-def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
-    """Write `NAME.{md,tex,csv}` of every table and an index, and print the Markdown; returns the files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for table in tables:
-        page = markdown(table)
-        for ending, text in (("md", page), ("tex", latex(table)), ("csv", comma_separated(table))):
-            path = folder / f"{table.name}.{ending}"
-            path.write_text(text, encoding="utf-8")
-            written.append(path)
-        print(f"\n{page}")
-        print(f"written: {folder / table.name}.md, .tex, .csv")
-    index = folder / "README.md"
-    index.write_text(contents(tables), encoding="utf-8")
-    left = sorted({path.stem for path in folder.glob("*.csv")} - {table.name for table in tables})
-    print(f"index: {index}")
-    if left:
-        print(f"not written this time, from other runs or an older version, and left alone: {', '.join(left)}")
-    return [*written, index]
+def _tell(frame: pd.DataFrame, place: str) -> None:
+    """How many runs there are, and what could not be read."""
+    counts = frame["status"].value_counts().sort_index()
+    print(f"runs in {place}: {', '.join(f'{count} {status}' for status, count in counts.items()) or 'none'}")
+    for line in frame.attrs[frames.LEFT_OUT]:
+        print(f"left out: {line}")
 
 
-def contents(tables: Sequence[Table]) -> str:
-    """The index of a folder of tables, in Markdown."""
-    headings = {
-        "sweep": "Sweeps",
-        "setting": "All methods of a setting",
-        "rank": "Average ranks over settings",
-        "cost": "Cost, on the machines named",
-    }
-    lines = ["# Tables", "", "Written by `python -m kd_experiments.reporting`; each also as LaTeX and CSV."]
-    for kind, heading in headings.items():
-        of_kind = [table for table in tables if table.kind == kind]
-        if of_kind:
-            lines += ["", f"## {heading}", "", *(f"- [{table.title}]({table.name}.md)" for table in of_kind)]
-    return "\n".join(lines) + "\n"
-
-
-def _tell(found: Records, place: str) -> None:
-    """How many runs there are, what could not be read, and what to do where there is none."""
-    counted = ", ".join(f"{count} {status}" for status, count in sorted(found.statuses.items())) or "none"
-    print(f"runs in {place}: {counted}")
-    for line in found.complaints:
-        print(line)
-    if not found.runs:
-        print("no complete run yet; make some with: python -m kd_experiments --multirun method=none,kd,lrds seed=0,1,2")
+def _first(written: Sequence[Path]) -> str:
+    """What to open."""
+    for ending in ("index.html", "README.md"):
+        for path in written:
+            if path.name == ending:
+                return f"open {path}"
+    return str(written[0])
 
 
 if __name__ == "__main__":

@@ -7,15 +7,18 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+
+import pandas as pd
 
 from kd_experiments.places import published_numbers
+from kd_experiments.reporting.settings import first
 
 # What papers call what our method files do. A name that is not here has no counterpart: it is never shown beside ours.
 METHODS = {
     "student": "none", "KD": "kd", "FitNet": "fitnet", "AT": "at", "SP": "sp", "CC": "cc", "VID": "vid", "RKD": "rkd",
     "PKT": "pkt", "AB": "ab", "FT": "ft", "FSP": "fsp", "NST": "nst", "CRD": "crd", "OFD": "ofd", "RC": "rc",
     "ReviewKD": "reviewkd", "DKD": "dkd", "DIST": "dist", "RLD": "rld", "LR": "lr_rld", "LA": "la_ps", "CTKD": "ctkd",
+    "TTM": "ttm", "WTTM": "wttm",
     "KD+LS": "standardised_kd", "DKD+LS": "standardised_dkd", "MLKD(480ep,RandAug)": "mlld",
     "CE": "none", "LS": "none_ls", "CP": "none_cp", "Boot-soft": "none_boot_soft", "ProSelfLC": "none_proselflc",
 }  # fmt: skip
@@ -23,6 +26,8 @@ METHODS = {
 REMARKS = {
     "LR": "LR as re-run there",
     "LA": "LA as re-run there",
+    "TTM": "T and weight of each pair",
+    "WTTM": "T and weight of each pair",
     "MLKD(480ep,RandAug)": "480 epochs, RandAugment",
 }
 # torchvision's networks are those of the ImageNet papers.
@@ -45,20 +50,25 @@ class Published:
         return f"{self.statistic}; {self.source}"
 
 
-def published(config: Mapping[str, Any], teacher: str | None, method: str) -> Sequence[Published]:
-    """What papers say of `method` (ours, or TEACHER) with these data, networks and label noise; empty if nothing.
+def published(runs: pd.DataFrame, method: str) -> Sequence[Published]:
+    """What papers say of `method` (a method file, or TEACHER) with the data, networks and label noise of these runs.
 
-    `teacher` is the network of the frozen teacher, None without one; a student alone is then found below any teacher.
+    Empty where they say nothing; a student alone is found below any teacher. A part of a data set is another data set.
     """
-    if config["dataset"].get("train_size"):  # a part of the data set is another data set
+    if first(runs, "dataset.train_size"):
         return ()
-    name, noise = config["dataset"]["name"], config["label_noise"]
-    student = NETWORKS.get(config["student"]["network"], config["student"]["network"])
-    if noise["name"] != "none":
-        return _noise().get((name, student.lower(), noise["name"], f"{noise['rate']:g}", method), ())
-    if teacher is None:
+    name, noise = str(first(runs, "dataset.name")), first(runs, "label_noise.name", "none")
+    student = _network(first(runs, "student.network"))
+    if noise != "none":
+        rate = f"{first(runs, 'label_noise.rate'):g}"
+        return _noise().get((name, student.lower(), str(noise), rate, method), ())
+    if not runs["teacher"].notna().any():
         return _students().get((name, student), ()) if method == "none" else ()
-    return _pairs().get((name, NETWORKS.get(teacher, teacher), student, method), ())
+    return _pairs().get((name, _network(first(runs, "teacher.network")), student, method), ())
+
+
+def _network(name: object) -> str:
+    return NETWORKS.get(str(name), str(name))
 
 
 class Sources:

@@ -1,20 +1,18 @@
-"""What may be said of a few seeds: spread, differences paired by seed, Holm's correction, power and average ranks."""
+"""What may be said of a few seeds: spread, paired differences, Holm's correction, power and average ranks."""
 
 from __future__ import annotations
 
-import gc
 import math
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import special, stats
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
 
 LEVEL = 0.05  # of every test; intervals hold 1 - LEVEL
 NOTHING = 1e-9  # percentage points that are only rounding
+FEWEST_STARRED = 3  # pairs
 
 
 @dataclass(frozen=True)
@@ -22,89 +20,79 @@ class Spread:
     """Mean and sample standard deviation (n - 1) of `n` values; the deviation of one value is nan."""
 
     mean: float
-    std: float
+    sd: float
     n: int
 
 
-def spreads(rows: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
-    """The spread of every figure over the rows that have it."""
-    names = sorted({name for row in rows for name in row})
-    values = np.array([[row.get(name, math.nan) for name in names] for row in rows], dtype=float)
-    counts = np.count_nonzero(~np.isnan(values), axis=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # numpy's word on the deviation of one value
-        means, deviations = np.nanmean(values, axis=0), np.nanstd(values, axis=0, ddof=1)
-    parts = zip(names, means.tolist(), deviations.tolist(), counts.tolist(), strict=True)
-    return {name: Spread(mean, deviation, n) for name, mean, deviation, n in parts}
+def spread(values: Sequence[float]) -> Spread:
+    known = np.array([value for value in values if not math.isnan(value)], dtype=float)
+    if not len(known):
+        return Spread(math.nan, math.nan, 0)
+    return Spread(float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else math.nan, len(known))
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of paired differences with its 95 % interval; `low`, `high`, `std` and `p` are nan for a single pair."""
+    """Mean of `n` differences with Student's 95 % interval; `low`, `high` and `p` are nan where there is no test.
+
+    There is none for a single pair, nor where all differences are equal: no scatter says nothing of other seeds.
+    """
 
     mean: float
     low: float
     high: float
     n: int
-    std: float = math.nan  # sample standard deviation of the paired differences
+    sd: float = math.nan
     p: float = math.nan  # of the two-sided paired t test, not corrected
 
     @property
     def excludes_zero(self) -> bool:
         return self.low > 0 or self.high < 0
 
+    @property
+    def detectable(self) -> float:
+        """The smallest true difference that this comparison, with its own n and deviation, finds in 4 of 5 repeats."""
+        return math.nan if math.isnan(self.p) else _power_factor(self.n) * self.sd
 
-def paired_difference(ours: Mapping[int, float], reference: Mapping[int, float]) -> Difference | None:
-    """Ours minus the reference over the seeds both have, with Student's 95 % interval; None without a common seed."""
-    seeds = sorted(ours.keys() & reference.keys())
-    if not seeds:
-        return None
-    differences = np.array([ours[seed] - reference[seed] for seed in seeds])
-    mean, n = float(differences.mean()), len(differences)
-    if n == 1:
-        return Difference(mean, math.nan, math.nan, 1)
-    std = float(differences.std(ddof=1))
-    if std < NOTHING:  # no scatter at all, which Student's t has no word for
-        return Difference(mean, mean, mean, n, 0.0, float(abs(mean) < NOTHING))
-    error = std / math.sqrt(n)
-    half = float(special.stdtrit(n - 1, 1 - LEVEL / 2)) * error
-    p = 2 * float(special.stdtr(n - 1, -abs(mean) / error))
-    return Difference(mean, mean - half, mean + half, n, std, p)
+
+def interval(differences: Sequence[float]) -> Difference:
+    """Of at least one paired difference."""
+    found = spread(differences)
+    if found.n < 2 or found.sd < NOTHING:
+        return Difference(found.mean, math.nan, math.nan, found.n, found.sd)
+    error = found.sd / math.sqrt(found.n)
+    half = float(special.stdtrit(found.n - 1, 1 - LEVEL / 2)) * error
+    p = 2 * float(special.stdtr(found.n - 1, -abs(found.mean) / error))
+    return Difference(found.mean, found.mean - half, found.mean + half, found.n, found.sd, p)
 
 
 def holm(differences: Sequence[Difference | None]) -> list[bool]:
-    """Which differences of one family stay after Holm's correction at 5 %; those without a test never do."""
-    known = [math.nan if found is None else found.p for found in differences]
-    tested = [place for place, p in enumerate(known) if not math.isnan(p)]
+    """Which differences of one family stay after Holm's correction at 5 %.
+
+    The family is every comparison that has a test; a star also needs three pairs. Sorted p values p(1) <= p(2) ... are
+    compared with LEVEL/m, LEVEL/(m-1), ... up to the first that is larger.
+    """
+    tested = sorted(
+        (one.p, place) for place, one in enumerate(differences) if one is not None and not math.isnan(one.p)
+    )
     kept = [False] * len(differences)
-    if tested:
-        gc.freeze()  # this function of statsmodels collects garbage: it need not look through ten thousand records
-        try:
-            rejected = multipletests([known[place] for place in tested], LEVEL, method="holm")[0]
-        finally:
-            gc.unfreeze()
-        for place, significant in zip(tested, rejected, strict=True):
-            kept[place] = bool(significant)
+    for rank, (p, place) in enumerate(tested):
+        if p > LEVEL / (len(tested) - rank):
+            break
+        one = differences[place]
+        kept[place] = one is not None and one.n >= FEWEST_STARRED
     return kept
 
 
-def detectable(std: float, n: int, power: float = 0.8) -> float:
-    """The smallest true difference that the paired t test of `n` pairs finds with probability `power`.
+@cache
+def _power_factor(n: int, power: float = 0.8) -> float:
+    """d/s such that the paired t test of n pairs with deviation s finds a true d with probability `power`.
 
-    With s the standard deviation of the paired differences it is the d > 0 that solves
-    P(|T| > t(1 - .05/2; n-1)) = power, T noncentral t with n-1 degrees of freedom and noncentrality sqrt(n) d / s.
-    It holds for one test; Holm's correction asks for more.
+    It solves P(|T| > t(1 - .05/2; n-1)) = power, T noncentral t with n-1 degrees of freedom, noncentrality sqrt(n) d/s.
     """
-    return float(TTestPower().solve_power(nobs=n, alpha=LEVEL, power=power, alternative="two-sided")) * std
+    from statsmodels.stats.power import TTestPower  # takes a while to import
 
-
-def seen_differences(differences: Sequence[Difference | None]) -> dict[int, float]:
-    """n -> `detectable` at the pooled deviation (root mean square) of those differences that have n pairs."""
-    pooled: dict[int, float] = {}
-    for n in sorted({found.n for found in differences if found is not None and found.n > 1}):
-        deviations = [found.std for found in differences if found is not None and found.n == n]
-        pooled[n] = detectable(float(np.sqrt(np.mean(np.square(deviations)))), n)
-    return pooled
+    return float(TTestPower().solve_power(nobs=n, alpha=LEVEL, power=power, alternative="two-sided"))
 
 
 def average_ranks(blocks: Sequence[Sequence[float]]) -> list[float]:

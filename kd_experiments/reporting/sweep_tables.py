@@ -1,275 +1,281 @@
-"""The table of a sweep: its runs in rows and columns of swept values, cells compared with a reference cell."""
+"""The table of a sweep: the layout of its file filled with the runs that are there, each cell over its seeds."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
-from kd_experiments.reporting.columns import BEST_TEST, BEST_VAL, COST, LAST, Figure, machine, present
-from kd_experiments.reporting.commands import is_plain
-from kd_experiments.reporting.comparison import COST_NOTE, by_seed, difference_notes, spread_note
-from kd_experiments.reporting.published import Published, Sources, published
-from kd_experiments.reporting.records import PRIMARY, Run, title
-from kd_experiments.reporting.statistics import Difference, Spread, average_ranks, holm, paired_difference, spreads
-from kd_experiments.reporting.table import Cell, Column, Table, table, words
-from kd_experiments.sweeping.definitions import Sweep
+import pandas as pd
 
-SETTINGS_NAMED = 3  # settings that the notes list
-NAMED = 6  # missing runs that are named one by one; of more, the command of the whole sweep says enough
+from kd_experiments.reporting.metrics import TOP1
+from kd_experiments.reporting.settings import BASELINE, Group, method_title, replicates, training_words
+from kd_experiments.reporting.statistics import average_ranks, spread
+from kd_experiments.reporting.table import Cell, Row, Table
+from kd_experiments.reporting.tables import (
+    Compared,
+    against,
+    best_of,
+    figures_of,
+    gap_figures,
+    gap_text,
+    is_clear,
+    metric_table,
+    notes_of,
+    of_spread,
+    spread_text,
+)
+from kd_experiments.sweeping.definitions import Outline, names, outline, read
 
-Coordinate = tuple[str, ...]  # values of the swept keys that make the rows, or the columns
-Place = tuple[Coordinate, Coordinate]
+ENOUGH = 0.5  # of a sweep's runs, for a table that nobody asked for by name
+UNSAID = ("paths.", "tracking.", "hydra", "+sweeps=", "device=", "threads=", "rerun=", "capture=", "snapshots=")
+
+Coordinate = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The complete runs of a sweep by their place in its table."""
+    """The conditions of a sweep by the values of the row keys and the column keys."""
 
-    sweep: Sweep
-    runs: Mapping[str, Run]  # by signature, of the sweep's jobs alone
+    sweep: Outline
+    groups: Mapping[tuple[Coordinate, Coordinate], Group]
+    jobs: int  # that are there
+    remarks: Sequence[str]
 
     @cached_property
     def rows(self) -> list[Coordinate]:
-        return list(dict.fromkeys(row for row, _ in self.places))
+        """In the order of the file; the student alone first."""
+        known = {_at(job, self.sweep.table.rows): None for job in self.sweep.jobs}
+        there = {row for row, _ in self.groups}
+        return sorted((row for row in known if row in there), key=lambda row: BASELINE not in row)
 
     @cached_property
     def columns(self) -> list[Coordinate]:
-        return list(dict.fromkeys(column for _, column in self.places))
-
-    @cached_property
-    def places(self) -> dict[Place, list[Run]]:
-        """Every place the sweep defines, in its order, and what was run there, by seed."""
-        found: dict[Place, list[Run]] = {}
-        for job in self.sweep.jobs:
-            there = found.setdefault(self._place(job.overrides), [])
-            if job.signature in self.runs:
-                there.append(self.runs[job.signature])
-        return {place: sorted(runs, key=lambda run: run.seed) for place, runs in found.items()}
-
-    @cached_property
-    def figures(self) -> dict[Place, dict[str, Spread]]:
-        return {place: spreads([run.figures() for run in runs]) for place, runs in self.places.items() if runs}
-
-    @cached_property
-    def differences(self) -> dict[Place, Difference | None]:
-        """To the reference cell of each place; None for that cell itself, or where one of the two was not run."""
-        return {
-            place: None
-            if self.reference(place) in (None, place)
-            else paired_difference(by_seed(runs), by_seed(self.places[self.reference(place) or place]))
-            for place, runs in self.places.items()
-        }
-
-    @cached_property
-    def stars(self) -> set[Place]:
-        """Places whose difference stays after Holm's correction over the table."""
-        kept = holm(list(self.differences.values()))
-        return {place for place, star in zip(self.differences, kept, strict=True) if star}
-
-    def reference(self, place: Place) -> Place | None:
-        """The place that this one is compared with; None if the sweep names none or does not have it."""
-        layout = self.sweep.table
-        if not layout.reference:
-            return None
-        values = dict(zip((*layout.rows, *layout.columns), (*place[0], *place[1]), strict=True))
-        there = self._place(values | dict(layout.reference))
-        return there if there in self.places else None
-
-    def value(self, place: Place) -> float | None:
-        """Mean primary figure of a place; None if nothing was run there."""
-        return self.figures[place][PRIMARY].mean if place in self.figures else None
-
-    def _place(self, overrides: Mapping[str, str]) -> Place:
-        layout = self.sweep.table
-        return tuple(overrides[key] for key in layout.rows), tuple(overrides[key] for key in layout.columns)
-
-
-def sweep_tables(sweep: Sweep, runs: Iterable[Run]) -> list[Table]:
-    """Accuracy and cost of a sweep; nothing if none of its runs is complete."""
-    wanted = {job.signature for job in sweep.jobs}
-    grid = Grid(sweep, {run.signature: run for run in runs if run.signature in wanted})
-    return [_accuracy(grid), _cost(grid)] if grid.runs else []
-
-
-def file_name(sweep: Sweep) -> str:
-    return sweep.name.replace("/", "-")
-
-
-def _accuracy(grid: Grid) -> Table:
-    sources = Sources()
-    make = _list if len(grid.columns) == 1 else _matrix
-    columns, unshown = make(grid, sources)
-    notes = [*_notes(grid), *sources.notes()]
-    return table(file_name(grid.sweep), grid.sweep.title, "sweep", columns, notes, _missing(grid), unshown)
-
-
-def _cost(grid: Grid) -> Table:
-    layout = grid.sweep.table
-    places = list(grid.figures)
-    known = list(grid.figures.values())
-    columns = [_words(layout.rows, [row for row, _ in places])]
-    columns += [_words(layout.columns, [column for _, column in places])] * bool(layout.columns)
-    columns.append(Column("n", "n", words(len(grid.places[place]) for place in places)))
-    columns += [
-        Column(figure.key, figure.title, [figure.cell(found.get(figure.key)) for found in known])
-        for figure in present(COST, known)
-    ]
-    columns.append(Column("machine", "machine", words(machine(grid.places[place]) for place in places)))
-    return table(f"{file_name(grid.sweep)}-cost", f"Cost, {grid.sweep.title}", "cost", columns, [COST_NOTE])
-
-
-def _list(grid: Grid, sources: Sources) -> tuple[list[Column], dict[str, list[Cell]]]:
-    """One row a cell; the difference and each statistic in columns of their own."""
-    places = [(row, grid.columns[0]) for row in grid.rows]
-    last, *others = (
-        Column(figure.key, figure.title, [_figure(grid, place, figure) for place in places])
-        for figure in (LAST, BEST_VAL, BEST_TEST)
-    )
-    counts = words(len(grid.places[place]) or "" for place in places)
-    columns = [_words(grid.sweep.table.rows, grid.rows), Column("n", "n", counts), last]
-    if grid.sweep.table.reference:
-        title_ = f"difference to {_reference_words(grid)} [95 %]"
-        columns.append(Column("difference", title_, [_gap(grid, place) for place in places]))
-    quoted = [sources.quote(_published(grid.places[place])) for place in places]
-    if any(quoted):
-        columns.append(Column("published", "published, top-1 (%)", words(quoted)))
-    return [*columns, *others], {}
-
-
-def _matrix(grid: Grid, sources: Sources) -> tuple[list[Column], dict[str, list[Cell]]]:
-    """Cells of figure, n and difference; published numbers in rows of their own; the other statistics only for CSV."""
-    layout, ranks = grid.sweep.table, _ranks(grid)
-    labels: list[str] = []
-    lines: list[list[Cell]] = []
-    sources_of: list[Coordinate | None] = []  # the row of the grid a line comes from; None for what is beside it
-    for row in grid.rows:
-        labels.append(_label(row))
-        lines.append([_both(grid, (row, column)) for column in grid.columns])
-        sources_of.append(row)
-        quoted = [sources.quote(_published(grid.places.get((row, column), []))) for column in grid.columns]
-        if any(quoted):
-            labels.append(f"{_label(row)}, published")
-            lines.append(words(quoted))
-            sources_of.append(None)
-    if ranks and set(layout.reference) <= set(layout.columns):
-        labels.append("average rank")
-        lines.append([_rank(ranks[column]) for column in grid.columns])
-        sources_of.append(None)
-    corner = f"{', '.join(layout.rows)} \\ {', '.join(layout.columns)}"
-    columns = [Column(", ".join(layout.rows), corner, words(labels))]
-    for at, column in enumerate(grid.columns):
-        columns.append(Column(_label(column), _label(column), [line[at] for line in lines]))
-    if ranks and set(layout.reference) <= set(layout.rows):
-        rank_cells = [Cell() if row is None else _rank(ranks[row]) for row in sources_of]
-        columns.append(Column("average_rank", "average rank", rank_cells))
-    unshown = {
-        f"{_label(column)} {figure.key}": [
-            Cell() if row is None else _figure(grid, (row, column), figure) for row in sources_of
+        there = {column for _, column in self.groups}
+        return [
+            one for one in dict.fromkeys(_at(job, self.sweep.table.columns) for job in self.sweep.jobs) if one in there
         ]
-        for figure in (BEST_VAL, BEST_TEST)
-        for column in grid.columns
-    }
-    return columns, unshown
+
+    @cached_property
+    def reference(self) -> Mapping[str, str]:
+        """What a cell is compared with: the same cell but for these keys; KD where the file names nothing."""
+        given = self.sweep.table.reference
+        methods = {job.get("method") for job in self.sweep.jobs}
+        return given or ({"method": "kd"} if "kd" in methods and len(methods) > 1 else {})
+
+    @cached_property
+    def compared(self) -> dict[tuple[Coordinate, Coordinate], Compared]:
+        places = list(self.groups)
+        found = against([self.groups[place] for place in places], [self._reference_of(place) for place in places])
+        return dict(zip(places, found, strict=True))
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        return pd.concat([group.runs for group in self.groups.values()])
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the columns are the values of one number."""
+        return (
+            len(self.sweep.table.columns) == 1 and len(self.columns) > 1 and all(_is_number(c[0]) for c in self.columns)
+        )
+
+    def _reference_of(self, place: tuple[Coordinate, Coordinate]) -> Group | None:
+        if not self.reference:
+            return None
+        layout = self.sweep.table
+        row, column = (
+            tuple(self.reference.get(key, value) for key, value in zip(keys, values, strict=True))
+            for keys, values in zip((layout.rows, layout.columns), place, strict=True)
+        )
+        return self.groups.get((row, column))
 
 
-def _both(grid: Grid, place: Place) -> Cell:
-    """A figure with its n and its difference in one cell."""
-    gap = _gap(grid, place)
-    return replace(gap, value=_figure(grid, place, LAST).value, counted=True)
+def grid_of(name: str, frame: pd.DataFrame) -> Grid:
+    """The runs of a sweep: those that it made, and those of the same signature that something else made."""
+    sweep = outline(name)
+    rows_of = _by_values(sweep, frame)
+    if any(_key(job) not in rows_of for job in sweep.jobs):
+        rows_of = _by_signature(name, frame) | rows_of
+    cells: dict[tuple[Coordinate, Coordinate], list[str]] = {}
+    for job in sweep.jobs:
+        place = (_at(job, sweep.table.rows), _at(job, sweep.table.columns))
+        cells.setdefault(place, []).extend(rows_of.get(_key(job), ()))
+    groups, remarks = {}, dict[str, None]()
+    row_of = {signature: place for place, signature in enumerate(frame["signature"])}
+    for place, signatures in cells.items():
+        kept, told = replicates(frame.iloc[[row_of[signature] for signature in dict.fromkeys(signatures)]])
+        remarks |= dict.fromkeys(told)
+        if len(kept):
+            groups[place] = Group(str(kept["method"].iloc[0]), kept)
+    return Grid(sweep, groups, sum(_key(job) in rows_of for job in sweep.jobs), list(remarks))
 
 
-def _gap(grid: Grid, place: Place) -> Cell:
-    is_reference = place in grid.figures and grid.reference(place) == place
-    return Cell(difference=grid.differences.get(place), star=place in grid.stars, reference=is_reference)
+def grids(frame: pd.DataFrame, asked: Sequence[str] = ()) -> list[Grid]:
+    """Of the sweeps that made runs of this frame, those of which at least half is there; and those asked for."""
+    known = {str(name) for name in frame["sweep"].dropna().unique()}
+    found = [grid_of(name, frame) for name in sorted((known & set(names())) | set(asked))]
+    return [
+        grid
+        for grid in found
+        if grid.groups and (grid.sweep.name in asked or grid.jobs >= ENOUGH * len(grid.sweep.jobs))
+    ]
 
 
-def _figure(grid: Grid, place: Place, figure: Figure) -> Cell:
-    return figure.cell(grid.figures.get(place, {}).get(figure.key))
-
-
-def _rank(rank: Spread) -> Cell:
-    return Cell(value=rank)
-
-
-def _words(keys: Sequence[str], coordinates: Sequence[Coordinate]) -> Column:
-    name = ", ".join(keys)
-    return Column(name, name, words(map(_label, coordinates)))
-
-
-def _label(coordinate: Coordinate) -> str:
-    return ", ".join(coordinate)
-
-
-def _reference_words(grid: Grid) -> str:
-    return ", ".join(
-        value if key == "method" else f"{key}={value}" for key, value in grid.sweep.table.reference.items()
+def sweep_table(grid: Grid) -> Table:
+    """Rows and columns as the sweep's file says; without column keys a column for each figure of merit."""
+    if not grid.sweep.table.columns:
+        return _as_metrics(grid)
+    ranks = _ranks(grid)
+    columns = [column_words(grid, column) for column in grid.columns]
+    best = [best_of([grid.groups[row, one] for row in grid.rows if (row, one) in grid.groups]) for one in grid.columns]
+    rows = [
+        Row(row_label(grid, row), [*(_cell(grid, row, one, top) for one, top in zip(grid.columns, best, strict=True)),
+                                   *([Cell(ranks.get(row, "–"))] if ranks else [])])
+        for row in grid.rows
+    ]  # fmt: skip
+    figures = [
+        {**dict(zip((*grid.sweep.table.rows, *grid.sweep.table.columns), (*row, *column), strict=True)),
+         **figures_of(one.group, [TOP1]), **gap_figures(one)}
+        for (row, column), one in grid.compared.items()
+    ]  # fmt: skip
+    notes = [f"{TOP1.head}, columns: {', '.join(grid.sweep.table.columns)}.", *_all_notes(grid)]
+    if ranks:
+        notes.append("Average rank (1 is best) over the columns in which every ranked row was run without divergence.")
+    return Table(
+        name=f"sweep-{grid.sweep.name.replace('/', '-')}",
+        title=grid.sweep.title.rstrip("."),
+        data=str(grid.runs["dataset.name"].iloc[0]),
+        columns=[*columns, *(["average rank"] if ranks else [])],
+        rows=[*_teachers(grid, bool(ranks)), *rows],
+        figures=pd.DataFrame(figures),
+        caption=f"Test top-1 (%). {grid.sweep.title}",
+        notes=notes,
+        missing=_missing(grid),
+        paper=tuple(range(len(columns))),
+        head=", ".join(grid.sweep.table.rows),
     )
 
 
-def _published(runs: Sequence[Run]) -> Sequence[Published]:
-    """Of the method and setting that runs of one cell share."""
-    if not runs:
-        return ()
-    record = runs[0].record
-    teacher = record.get("teacher")
-    found = published(record["config"], teacher["network"] if teacher else None, runs[0].method)
-    return found if found and is_plain(record["config"]) else ()
+def row_label(grid: Grid, row: Coordinate) -> str:
+    return ", ".join(_value(key, value, grid) for key, value in zip(grid.sweep.table.rows, row, strict=True))
 
 
-def _notes(grid: Grid) -> list[str]:
-    runs = list(grid.runs.values())
-    notes = [f"Paper: {grid.sweep.paper}"] if grid.sweep.paper else []
-    found = sorted({title(run.record, run.record.get("teacher")) for run in runs})
-    if len(found) <= SETTINGS_NAMED:
-        notes.append(f"Setting: {'; '.join(found)}.")
-    seeds = sorted({run.seed for run in runs})
-    if len(grid.columns) > 1:
-        notes.append(
-            f"Test top-1 at the last epoch (%), mean ± sample standard deviation (n) over seeds "
-            f"({', '.join(map(str, seeds))}); the CSV file also has the epoch best on val and the best test epoch, "
-            f"which is optimistic."
+def column_words(grid: Grid, column: Coordinate) -> str:
+    return ", ".join(_value(key, value, grid) for key, value in zip(grid.sweep.table.columns, column, strict=True))
+
+
+def grid_label(grid: Grid, place: tuple[Coordinate, Coordinate]) -> str:
+    return ", ".join(filter(None, [row_label(grid, place[0]), column_words(grid, place[1])]))
+
+
+def reference_words(grid: Grid) -> str:
+    return ", ".join(_value(key, value, grid) for key, value in grid.reference.items())
+
+
+def _value(key: str, value: str, grid: Grid) -> str:
+    """A swept value as a paper would write it."""
+    if key == "method":
+        return method_title(value)
+    if key == "plug_in":
+        return "alone" if value == "none" else f"+ {method_title(value)}"
+    if key == "experiment":
+        return value.rsplit("/", 1)[-1].replace("_", " → " if value.count("_") == 1 else "_")
+    return f"{key.rsplit('.', 1)[-1]} {value}" if _is_number(value) or value in ("true", "false", "null") else value
+
+
+def _cell(grid: Grid, row: Coordinate, column: Coordinate, best: Group | None) -> Cell:
+    one = grid.compared.get((row, column))
+    if one is None:
+        return Cell()
+    return Cell(spread_text(one.group, TOP1), *gap_text(one), best=one.group is best, clear=is_clear(one))
+
+
+def _as_metrics(grid: Grid) -> Table:
+    compared = [
+        Compared(Group(row_label(grid, row), one.group.runs), one.difference, one.star, one.is_reference, one.unlike)
+        for row in grid.rows
+        for one in [grid.compared[row, ()]]
+    ]
+    base = next((one.group for one in compared if one.is_reference), None)
+    name = f"sweep-{grid.sweep.name.replace('/', '-')}"
+    return metric_table(name, grid.sweep.title.rstrip("."), grid.runs, compared, base, grid.remarks, _missing(grid))
+
+
+def _all_notes(grid: Grid) -> list[str]:
+    settings = sorted({f"{one['stage']}" for _, one in grid.runs.iterrows()})
+    notes = notes_of(grid.runs, list(grid.compared.values()), reference_words(grid))
+    if len(settings) == 1:
+        notes.append(f"Setting: {settings[0]}; {training_words(grid.runs)}.")
+    return [*notes, *grid.remarks]
+
+
+def _teachers(grid: Grid, ranked: bool) -> list[Row]:
+    """The teacher's own accuracy, where a column has one network for a teacher."""
+    found = []
+    for column in grid.columns:
+        runs = pd.concat([group.runs for (_, one), group in grid.groups.items() if one == column])
+        taught = runs[runs["teacher"].notna()]
+        if taught["teacher"].nunique() != 1 or "teacher.test_top1" not in taught:
+            return []
+        each = (
+            taught.drop_duplicates(["teacher_signature", "teacher.test_top1"])["teacher.test_top1"]
+            .dropna()
+            .astype(float)
         )
-    else:
-        notes.append(spread_note(seeds))
-    if grid.sweep.table.reference:
-        notes += difference_notes(_reference_words(grid), list(grid.differences.values()))
-    ranks = _ranks(grid)
-    if ranks:
-        blocks = next(iter(ranks.values())).n
-        notes.append(f"Average rank (1 is best) over the {blocks} lines of the table in which all of them were run.")
-    return notes
+        found.append((f"teacher {taught['teacher.network'].iloc[0]}", Cell(of_spread(spread(each.tolist()), TOP1))))
+    names = {name for name, _ in found}
+    label = names.pop() if len(names) == 1 else "teacher"
+    return [Row(label, [*(cell for _, cell in found), *([Cell()] if ranked else [])])] if found else []
+
+
+def _ranks(grid: Grid) -> dict[Coordinate, str]:
+    """Average rank of the rows over the columns, where they are what is compared."""
+    if not grid.reference or not set(grid.reference) <= set(grid.sweep.table.rows) or len(grid.columns) < 2:
+        return {}
+    means = {place: group.spread(TOP1).mean for place, group in grid.groups.items() if group.spread(TOP1).n}
+    rows = [row for row in grid.rows if all((row, column) in means for column in grid.columns)]
+    if len(rows) < 2:
+        return {}
+    ranks = average_ranks([[means[row, column] for row in rows] for column in grid.columns])
+    return {row: f"{rank:.2f}" for row, rank in zip(rows, ranks, strict=True)}
 
 
 def _missing(grid: Grid) -> list[str]:
-    sweep = grid.sweep
-    jobs = [job for job in sweep.jobs if job.signature not in grid.runs]
-    if not jobs:
-        return []
-    whole = f"{len(jobs)} of {len(sweep.jobs)} runs: {sweep.command}"
-    if len(jobs) > NAMED:
-        return [whole]
-    return [whole, *(f"{_label(tuple(job.overrides.values()))}: {sweep.command_for(job.overrides)}" for job in jobs)]
+    lacking = len(grid.sweep.jobs) - grid.jobs
+    return [f"{lacking} of {len(grid.sweep.jobs)} runs: {grid.sweep.command}"] if lacking else []
 
 
-def _ranks(grid: Grid) -> dict[Coordinate, Spread]:
-    """Average rank of the values of the reference's axis over the lines of the other in which all of them were run."""
-    layout = grid.sweep.table
-    if not layout.reference:
-        return {}
-    if set(layout.reference) <= set(layout.rows):
-        lines = [[grid.value((row, column)) for row in grid.rows] for column in grid.columns]
-        competitors = grid.rows
-    elif set(layout.reference) <= set(layout.columns):
-        lines = [[grid.value((row, column)) for column in grid.columns] for row in grid.rows]
-        competitors = grid.columns
-    else:
-        return {}
-    complete = [[value for value in line if value is not None] for line in lines if None not in line]
-    if len(complete) < 2 or len(competitors) < 2:
-        return {}
-    return {
-        competitor: Spread(rank, math.nan, len(complete))
-        for competitor, rank in zip(competitors, average_ranks(complete), strict=True)
-    }
+def _by_values(sweep: Outline, frame: pd.DataFrame) -> dict[frozenset[tuple[str, str]], list[str]]:
+    """Signatures of the runs that the sweep made, by their values of its keys; not those whose setting was changed."""
+    keys = set(sweep.jobs[0])
+    found: dict[frozenset[tuple[str, str]], list[str]] = {}
+    made = frame[frame["sweep"] == sweep.name]
+    for signature, typed in zip(made["signature"], made["typed"], strict=True):
+        words = [word for word in typed or () if not word.startswith(UNSAID)]
+        values = dict(word.split("=", 1) for word in words if "=" in word)
+        if set(values) == keys:
+            found.setdefault(frozenset(values.items()), []).append(signature)
+    return found
+
+
+def _by_signature(name: str, frame: pd.DataFrame) -> dict[frozenset[tuple[str, str]], list[str]]:
+    there = set(frame["signature"])
+    jobs = [job for job in read(name).jobs if job.signature in there]
+    return {_key(job.overrides): [job.signature] for job in jobs}
+
+
+def _key(job: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    return frozenset(job.items())
+
+
+def _at(job: Mapping[str, str], keys: Sequence[str]) -> Coordinate:
+    return tuple(job[key] for key in keys)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

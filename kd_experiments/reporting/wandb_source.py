@@ -1,20 +1,23 @@
-"""Records of runs that were sent to Weights & Biases, read back through its API."""
+"""The frame of runs that were sent to Weights & Biases, read back through its API."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 from kd_experiments.errors import UserError
-from kd_experiments.reporting.records import Records, collect
+from kd_experiments.reporting.frame import frame_of, row_of
+from kd_experiments.tracking.record import Record, as_record
 from kd_experiments.tracking.wandb_run import CONFIG_BESIDES, RECORD
 
 PAGE = 200  # runs asked for at a time
 TIMEOUT = 30  # seconds that the server has to answer
 
 
-def read_project(entity: str | None, project: str) -> tuple[Records, str]:
-    """Runs of a project and its address; `UserError` where there is no login, no connection or no such project.
+def project_runs(entity: str | None, project: str) -> tuple[pd.DataFrame, str]:
+    """The frame of a project and its address; `UserError` where there is no login, no connection or no such project.
 
     Of a run that was repeated the one that was sent last counts.
     """
@@ -23,7 +26,7 @@ def read_project(entity: str | None, project: str) -> tuple[Records, str]:
     try:
         api = wandb.Api(timeout=TIMEOUT)
         place = f"{entity or api.default_entity}/{project}"
-        records = dict(_records(api.runs(place, lazy=False, per_page=PAGE), place))
+        found = [(run.id, run.config) for run in api.runs(place, lazy=False, per_page=PAGE)]
     except wandb.errors.UsageError as error:
         raise UserError("source=wandb: not logged in to Weights & Biases; log in with: wandb login") from error
     except wandb.errors.AuthenticationError as error:
@@ -36,22 +39,22 @@ def read_project(entity: str | None, project: str) -> tuple[Records, str]:
         raise UserError(
             f"source=wandb: {_sentence(error)} of {place}; give entity=ENTITY project=PROJECT as in its address"
         ) from error
-    return collect(records.items()), place
+    rows, complaints = [], []
+    for name, config in found:
+        try:
+            rows.append(row_of(record_of(config, f"{place}/{name}")))
+        except UserError as error:
+            complaints.append(str(error))
+    return frame_of(rows, complaints), place
 
 
-def as_record(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The record of a run from its W&B config; None for a run that is not of this program, or has not ended."""
+def record_of(config: Mapping[str, Any], where: str) -> Record:
+    """The record of a run from its W&B config; `UserError` for a run that is not of this program, or has not ended."""
     kept = config.get(RECORD)
     if not isinstance(kept, Mapping):
-        return None
-    return {**kept, "config": {key: value for key, value in config.items() if key not in CONFIG_BESIDES}}
-
-
-def _records(runs: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any] | None]]:
-    """By address of the run, or of the first of its repetitions; later ones take its place."""
-    for run in runs:
-        record = as_record(run.config)
-        yield f"{place}/{run.id if record is None else record.get('signature', run.id)}", record
+        raise UserError(f"{where}: not a run of this program, or not ended")
+    own = {key: value for key, value in config.items() if key not in CONFIG_BESIDES}
+    return as_record({**kept, "config": own}, where)
 
 
 def _sentence(error: Exception) -> str:

@@ -1,11 +1,12 @@
 """What should the teacher have said? Maps logits -> logits that touch only the samples the teacher gets wrong.
 
 A map defined on probabilities at temperature T returns T * log(p~), because softmax(T * log(p~) / T) = p~: every
-distiller that reads logits takes every revision unchanged.
+distiller that reads logits takes every revision unchanged. It asks for it at each temperature at which it compares.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -144,6 +145,16 @@ def two_class_average(values: Tensor, labels: Tensor) -> Tensor:
     return _replace(averaged, labels, (a + 1) / 2 * scale)
 
 
+def _on_probabilities(
+    change: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels: Tensor, temperature: TemperatureValue
+) -> Tensor:
+    """The logits whose softmax at this temperature is `change(softmax(z / T), labels)`, (B, C)."""
+    temperature = column(temperature)
+    p = torch.softmax(logits / temperature, 1)
+    smallest = torch.finfo(p.dtype).tiny  # a probability that underflows to 0 has no logarithm
+    return temperature * change(p, labels).clamp_min(smallest).log()
+
+
 @REVISIONS.register("two_class_average")
 @dataclass(frozen=True)
 class TwoClassAverage(Revision):
@@ -152,10 +163,7 @@ class TwoClassAverage(Revision):
     at_temperature: ClassVar[bool] = True
 
     def revise(self, logits: Tensor, labels: Tensor, temperature: TemperatureValue) -> Tensor:
-        temperature = column(temperature)
-        p = torch.softmax(logits / temperature, 1)
-        smallest = torch.finfo(p.dtype).tiny  # a probability that underflows to 0 has no logarithm
-        return temperature * two_class_average(p, labels).clamp_min(smallest).log()
+        return _on_probabilities(two_class_average, logits, labels, temperature)
 
 
 @REVISIONS.register("two_class_average_logits")
@@ -174,3 +182,33 @@ class TwoClassAverageLogits(Revision):
         safe = (distance >= self.guard)[:, None]
         averaged = two_class_average(torch.where(safe, logits, 0.0), labels)
         return torch.where(safe, averaged, probability_shift(logits, labels))
+
+
+def label_average(values: Tensor, labels: Tensor) -> Tensor:
+    """(x + onehot(y)) / 2 over all classes, on every row of (B, C) values (BTKD's `calibrate2` [code])."""
+    return _replace(values / 2, labels, (_pick(values, labels) + 1) / 2)
+
+
+@REVISIONS.register("label_average")
+@dataclass(frozen=True)
+class LabelAverage(Revision):
+    """BTKD's average with the label, on probabilities at the distiller's temperature: they sum to 1, p_y > 1/2.
+
+    Defined in every version of the public code; none of its scripts that could be read calls it [code].
+    """
+
+    at_temperature: ClassVar[bool] = True
+
+    def revise(self, logits: Tensor, labels: Tensor, temperature: TemperatureValue) -> Tensor:
+        return _on_probabilities(label_average, logits, labels, temperature)
+
+
+@REVISIONS.register("label_average_logits")
+@dataclass(frozen=True)
+class LabelAverageLogits(Revision):
+    """BTKD's average with the label, on raw logits [code]: it halves them all, which doubles the temperature, and adds
+    1/2 to the label's, which need not be the largest afterwards.
+    """
+
+    def revise(self, logits: Tensor, labels: Tensor, temperature: TemperatureValue) -> Tensor:
+        return label_average(logits, labels)

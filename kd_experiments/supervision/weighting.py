@@ -69,14 +69,20 @@ class ConstantWeighting(Weighting):
 @WEIGHTINGS.register("right_wrong")
 @dataclass(frozen=True)
 class RightWrong(Weighting):
-    """LRDS's lambda1 on the samples the teacher gets right and lambda2 on the others, each a mean over its own rows."""
+    """LRDS's lambda1 on the samples the teacher gets right and lambda2 on the others, each a mean over its own rows.
 
-    lambda1: NonNegative
+    The names are the paper's [paper]; the form and lambda1 = 4, lambda2 = 1 are a public re-implementation's, for 100
+    classes and more [code]. Without a value lambda1 is 4 * min(1, C / 100) [ours]: the squared error is a mean over
+    classes, so this keeps the weight of a single logit's error. Unscaled, the curvature 2 * lambda1 / C of the last
+    layer is over what SGD with lr .1 and momentum can follow for 10 classes, and training diverges.
+    """
+
+    lambda1: NonNegative | None
     lambda2: NonNegative
 
     def __call__(self, source: Tensor, wrong: Tensor, selected: Tensor, progress: Progress) -> Tensor:
-        right = subset_mean(selected * ~wrong)
-        return self.lambda1 * right + self.lambda2 * subset_mean(selected * wrong)
+        lambda1 = 4 * min(1.0, source.shape[1] / 100) if self.lambda1 is None else self.lambda1
+        return lambda1 * subset_mean(selected * ~wrong) + self.lambda2 * subset_mean(selected * wrong)
 
 
 @WEIGHTINGS.register("right_then_wrong")
@@ -125,7 +131,8 @@ def entropy(logits: Tensor) -> Tensor:
 def confidence_threshold(fraction: Tensor, classes: int, eta: float | None, b: float) -> Tensor:
     """chi(t) = (H(u) / eta) * 2 * sigmoid(b * (t/Gamma - 1/2)), () [ours: one expression for all four named cases].
 
-    CMD-S has b = 0, CMD-P b > 0, all knowledge eta = 1 and b = 0; eta = None stands for infinity, zero knowledge.
+    CMD-S has b = 0, CMD-P b > 0, all knowledge eta = 1 and b = 0; eta = None stands for infinity, zero knowledge. With
+    b < 0 the threshold falls: whether the authors' rises or falls could not be read.
     """
     if eta is None:
         return torch.zeros_like(fraction)
@@ -141,7 +148,7 @@ class Confident(Weighting):
     """
 
     eta: Positive | None
-    b: NonNegative
+    b: float
     inclusive: bool
 
     def threshold(self, classes: int, progress: Progress) -> Tensor:

@@ -8,9 +8,13 @@ from typing import Any, ClassVar, Literal
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from kd_experiments.cli import guard
 from kd_experiments.sweeping.definitions import expand
 from kd_experiments.sweeping.outcome import read_outcome
+from kd_experiments.sweeping.progress import began
 from kd_experiments.sweeping.run_status import is_running
+
+guard.install()  # a launcher's worker imports this module before it composes its job
 
 Became = Literal["done", "skipped", "diverged", "failed", "running", "not run"]
 _WORDS: dict[Became, str] = {
@@ -31,6 +35,8 @@ class SweepReport(Callback):
     def __init__(self) -> None:
         self.folder = Path()
         self.jobs: list[str] | None = None
+        self.results = Path("results")
+        self.name: str | None = None  # of its file
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         sweeper = config.hydra.sweeper
@@ -40,12 +46,20 @@ class SweepReport(Callback):
             jobs = expand([*params, *config.hydra.overrides.task])
             shared = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
             self.jobs = [" ".join(value for value in job if value not in shared) for job in jobs]
+        self.results = Path(config.paths.results)
+        self.name = config.hydra.runtime.choices.get("sweeps")
+        began(self.folder, self.jobs)
         SweepReport.current = self
 
     @property
     def began(self) -> bool:
         """Has any job begun? Otherwise the sweep was refused as a whole."""
         return bool(self._numbers_found())
+
+    def signatures(self) -> set[str]:
+        """Of the runs that its jobs made or found done."""
+        outcomes = (read_outcome(self.folder / str(number)) for number in self._numbers_found())
+        return {Path(one.run).name for one in outcomes if one is not None and one.run is not None}
 
     def summary(self) -> tuple[list[str], bool]:
         """Lines for a person, and whether every run of the sweep is complete."""

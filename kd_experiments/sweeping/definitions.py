@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from kd_experiments import own_code
+from kd_experiments import files, own_code
 from kd_experiments.errors import no_such_choice
 from kd_experiments.places import PACKAGE, config_folders, files_below, sweep_folders
 
@@ -73,8 +72,9 @@ def _files() -> dict[str, Path]:
 def read(name: str, results: Path | None = None) -> Sweep:
     """The sweep of this name; `UserError` for an unknown one.
 
-    Composing takes a tenth of a second for every combination of choices. With `results`, what came out is kept below
-    that folder, for as long as neither the configuration files, nor the sweep's, nor the package change.
+    Composing takes the better part of a tenth of a second for every combination of choices. With `results`, what came
+    out is kept below that folder, for as long as neither the configuration files, nor the sweep's, nor the package
+    change.
     """
     if name not in names():
         raise no_such_choice("+sweeps", name, names())
@@ -85,23 +85,40 @@ def read(name: str, results: Path | None = None) -> Sweep:
         return known
     sweep = _compose_all(name)
     if kept is not None:
-        from kd_experiments import files
-
         files.write_json(kept, {"made_from": made_from, "sweep": asdict(sweep)})
     return sweep
 
 
-def outline(name: str) -> tuple[str, int]:
-    """Title and number of runs, from the file alone: composes nothing."""
+@dataclass(frozen=True)
+class Outline:
+    """What a sweep's file says by itself: nothing is composed, so nothing is known of signatures."""
+
+    name: str
+    title: str
+    paper: str
+    table: TableLayout
+    jobs: tuple[Mapping[str, str], ...]  # values of the swept keys
+
+    @property
+    def command(self) -> str:
+        return f"python -m kd_experiments --multirun +sweeps={self.name}"
+
+
+def outline(name: str) -> Outline:
+    """The sweep of this name, from its file alone; `UserError` for an unknown one."""
+    if name not in names():
+        raise no_such_choice("+sweeps", name, names())
     path = _files()[name]
-    params = yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"]
-    return _head(path)[0], len(expand([f"{key}={value}" for key, value in params.items()]))
+    content = yaml.safe_load(path.read_text())
+    params = content["hydra"]["sweeper"]["params"]
+    jobs = [dict(text.split("=", 1) for text in job) for job in expand([f"{k}={v}" for k, v in params.items()])]
+    return Outline(name, *_head(path), _layout(name, content.get("table") or {}, jobs), tuple(jobs))
 
 
 def _read_kept(path: Path, made_from: str) -> Sweep | None:
     """What an earlier call kept, unless it was made from other files."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        content = json.loads(path.read_text())
+        content = files.read_json(path) or {}
         if content["made_from"] == made_from:
             sweep = content["sweep"]
             layout = {key: tuple(sweep["table"][key]) for key in ("rows", "columns")}
@@ -129,27 +146,27 @@ def _digest_of_all() -> bytes:
 
 def _compose_all(name: str) -> Sweep:
     from hydra import compose
+    from omegaconf import OmegaConf
 
     from kd_experiments.cli.composing import composer
+    from kd_experiments.private import files_read_once
 
-    with composer():
+    with composer(), files_read_once():
         whole = compose("config", [f"+sweeps={name}"], return_hydra_config=True)
         jobs = expand([f"{key}={value}" for key, value in (whole.hydra.sweeper.params or {}).items()])
         signatures = _signatures(name, jobs)
     overrides = [dict(text.split("=", 1) for text in job) for job in jobs]
     title, paper = _head(_files()[name])
     made = tuple(Job(values, signature) for values, signature in zip(overrides, signatures, strict=True))
-    return Sweep(name, title, paper, _layout(name, whole.get("table"), overrides), made)
+    layout: Any = OmegaConf.to_container(whole.get("table") or OmegaConf.create({}))
+    return Sweep(name, title, paper, _layout(name, layout, overrides), made)
 
 
 def expand(overrides: Sequence[str]) -> list[list[str]]:
     """The overrides of every job, as Hydra's own sweeper makes them: the product of all values."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from kd_experiments import private  # Hydra takes a while to import
 
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    return jobs
+    return private.product(overrides)
 
 
 def _signatures(name: str, jobs: Sequence[Sequence[str]]) -> list[str]:
@@ -159,26 +176,18 @@ def _signatures(name: str, jobs: Sequence[Sequence[str]]) -> list[str]:
     the others, which are plain values, can be written into the composed configuration one job after another.
     """
     from hydra import compose
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.core.override_parser.types import Override
     from omegaconf import OmegaConf
 
+    from kd_experiments import private
     from kd_experiments.config import check
     from kd_experiments.identity import signature
 
-    loader = GlobalHydra.instance().config_loader()
-    parser = OverridesParser.create()
+    is_choice = cache(lambda group: bool(private.group_choices(group)))
+    known = dict(zip(texts := sorted({text for job in jobs for text in job}), private.parsed(texts), strict=True))
 
-    @cache
-    def is_choice(group: str) -> bool:
-        return bool(loader.get_group_options(group, results_filter=None))
-
-    def divide(job: Sequence[str]) -> tuple[tuple[str, ...], list[Override]]:
-        parsed = parser.parse_overrides(list(job))
-        choices = [text for text, one in zip(job, parsed, strict=True) if is_choice(one.key_or_group)]
-        return tuple(choices), [one for one in parsed if not is_choice(one.key_or_group)]
+    def divide(job: Sequence[str]) -> tuple[tuple[str, ...], list[Any]]:
+        choices = tuple(text for text in job if is_choice(known[text].key_or_group))
+        return choices, [known[text] for text in job if text not in choices]
 
     divided = [divide(job) for job in jobs]
     signatures = [""] * len(jobs)
@@ -186,18 +195,16 @@ def _signatures(name: str, jobs: Sequence[Sequence[str]]) -> list[str]:
     for choices, places in itertools.groupby(in_order, key=lambda place: divided[place][0]):
         config = compose("config", [*choices, f"+sweeps={name}"])
         for place in places:
-            ConfigLoaderImpl._apply_overrides_to_config(divided[place][1], config)
+            private.write_values(divided[place][1], config)
             given: Any = OmegaConf.to_container(config, resolve=True)
             signatures[place] = signature(check(given))
     return signatures
 
 
-def _layout(name: str, given: Any, jobs: Sequence[Mapping[str, str]]) -> TableLayout:
+def _layout(name: str, given: Mapping[str, Any], jobs: Sequence[Mapping[str, str]]) -> TableLayout:
     """The `table:` of the file; by default the first swept key makes the rows and all others the columns."""
-    from omegaconf import OmegaConf
-
     swept = {key: {job[key] for job in jobs} for key in jobs[0] if key != "seed"}
-    content = {} if given is None else dict(OmegaConf.to_container(given))  # type: ignore[arg-type]  # a mapping
+    content = dict(given)
     rows = tuple(content.pop("rows", list(swept)[:1]))
     columns = tuple(content.pop("columns", [key for key in swept if key not in rows]))
     reference = {str(key): str(value) for key, value in content.pop("reference", {}).items()}

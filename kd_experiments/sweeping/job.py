@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kd_experiments import digests, identity
+from kd_experiments import digests, identity, stopping
 from kd_experiments.config import Config
 from kd_experiments.errors import UserError
 from kd_experiments.run import run
 from kd_experiments.sweeping.outcome import Outcome
+from kd_experiments.sweeping.progress import progress_line
+from kd_experiments.tracking.display import Display
 from kd_experiments.tracking.record import Record, RunFolder
 from kd_experiments.tracking.summary import already_done
 from kd_experiments.training.loop import Diverged
@@ -33,26 +34,33 @@ def do(
         Outcome("started", str(runs.path)).write(folder)
         record = None if config.rerun or config.samples else _done(runs)
         if record is not None:
-            print(already_done(record, runs.record_file, digests.changed(record.code)), flush=True)
+            changed = digests.changed(record.code)
+            result = already_done(record, runs.record_file, changed) if changed else f"already done, {_result(record)}"
             outcome = Outcome("skipped", str(runs.path))
         else:
-            record = run(config, number=number, typed=typed, sweep=sweep)
-            outcome = Outcome("done", str(runs.path))
+            record = run(config, Display(one_of_many=True), number, typed, sweep)
+            outcome, result = Outcome("done", str(runs.path)), _result(record)
     except Diverged as error:
-        print(f"diverged: {error}", file=sys.stderr, flush=True)
+        result = f"diverged: {error}"
         outcome = Outcome("diverged", None if runs is None else str(runs.path), str(error))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        outcome = _failed(str(error), runs)
+        outcome, result = _failed(str(error), runs), f"failed: {error}"
     except Exception as error:
         traceback.print_exc()
-        outcome = _failed(f"{type(error).__name__}: {error}".splitlines()[0], runs)
-    except KeyboardInterrupt:
-        _failed("interrupted", runs).write(folder)
+        result = f"{type(error).__name__}: {error}".splitlines()[0]
+        outcome, result = _failed(result, runs), f"failed: {result}"
+    except stopping.Stopped:
+        _failed("stopped", runs).write(folder)
         raise
     with contextlib.suppress(UserError):  # on a full disk "started" stays, and counts as ended without a word
         outcome.write(folder)
+    print(progress_line(folder, number, typed, result), flush=True)
     return None if record is None else record.metrics.get("val_top1_last")
+
+
+def _result(record: Record) -> str:
+    top1 = record.metrics.get("test_top1_last")
+    return record.status if top1 is None else f"test {top1:.2f} %"
 
 
 def _done(runs: RunFolder) -> Record | None:

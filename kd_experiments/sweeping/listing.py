@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from kd_experiments.errors import UserError
+from kd_experiments.sweeping.begun import begun
 from kd_experiments.sweeping.definitions import Sweep, names, outline, read
-from kd_experiments.sweeping.run_status import RunStatus, run_status, typical_seconds
+from kd_experiments.sweeping.run_status import RunStatus, status_of, typical_seconds
+from kd_experiments.tracking.record import read_record
+from kd_experiments.tracking.words import duration
 
 
 def listing(results: Path) -> list[str]:
     """Lines for a person, one a sweep; the time left is that of its finished runs, one after another."""
-    seen: dict[str, RunStatus | None] = {}  # sweeps share runs
+    done = _done(results)
     rows: list[tuple[str, ...]] = [("sweep", "runs", "done", "time left", "what it is")]
-    begun = _begun(results)
-    for name in names():
-        if name in begun:
-            rows.append(_row(read(name, results), results, seen))
+    every = names()
+    promising = begun(every, (config for _, config in done.values())) if done else []
+    for name in every:
+        if name in promising:
+            rows.append(_row(read(name, results), done))
         else:  # then no signature is needed, and they take a while to make
-            title, size = outline(name)
-            rows.append((name, str(size), "0", "unknown", title))
+            plan = outline(name)
+            rows.append((name, str(len(plan.jobs)), "0", "unknown", plan.title))
     return [
         *columns(rows, right=(1, 2)),
         "",
@@ -29,33 +36,25 @@ def listing(results: Path) -> list[str]:
     ]
 
 
-def _begun(results: Path) -> set[str]:
-    """Sweeps that may have a complete run."""
-    if not any((results / "runs").glob("*/record.json")):
-        return set()
-    from kd_experiments.reporting.records import read_runs, settings  # pandas takes a second to import
-    from kd_experiments.reporting.sweep_filter import promising
-
-    return set(promising(names(), settings(read_runs(results).runs)))
+Done = Mapping[str, tuple[RunStatus, Mapping[str, Any]]]  # signature -> a run that is done, and its configuration
 
 
-def _row(sweep: Sweep, results: Path, seen: dict[str, RunStatus | None]) -> tuple[str, ...]:
-    for job in sweep.jobs:
-        if job.signature not in seen:
-            seen[job.signature] = run_status(results / "runs" / job.signature)
-    runs = [seen[job.signature] for job in sweep.jobs]
-    complete = [run for run in runs if run is not None and run.status in ("complete", "diverged")]
-    missing, each = len(runs) - len(complete), typical_seconds(complete)
+def _done(results: Path) -> Done:
+    """Every run that is done; each record is read once."""
+    found = {}
+    for path in (results / "runs").glob("*/record.json"):
+        with contextlib.suppress(UserError):
+            record = read_record(path)
+            if record is not None and record.is_done:
+                found[path.parent.name] = (status_of(path.parent, record), record.config)
+    return found
+
+
+def _row(sweep: Sweep, done: Done) -> tuple[str, ...]:
+    own = [done[job.signature][0] for job in sweep.jobs if job.signature in done]
+    missing, each = len(sweep.jobs) - len(own), typical_seconds(own)
     left = "none" if not missing else "unknown" if each is None else duration(missing * each)
-    return sweep.name, str(len(runs)), str(len(complete)), left, sweep.title
-
-
-def duration(seconds: float) -> str:
-    """For a person: `40 s`, `12 min`, `3.5 h` or `2.1 days`."""
-    for unit, size, places in (("days", 86400, 1), ("h", 3600, 1), ("min", 60, 0)):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.{places}f} {unit}"
-    return f"{seconds:.0f} s"
+    return sweep.name, str(len(sweep.jobs)), str(len(own)), left, sweep.title
 
 
 def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:

@@ -4,7 +4,6 @@ other machines, than the one that launched them.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,7 +26,8 @@ class Outcome:
 
 def read_outcome(job_folder: Path) -> Outcome | None:
     """What a job has written so far, or None if it has not begun."""
+    content = files.read_json(job_folder / "outcome.json")
     try:
-        return Outcome(**json.loads((job_folder / "outcome.json").read_text()))
-    except (OSError, ValueError):
-        return None
+        return None if content is None else Outcome(**content)
+    except TypeError:
+        return files.damaged(job_folder / "outcome.json")

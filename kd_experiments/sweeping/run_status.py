@@ -39,7 +39,7 @@ def run_status(folder: Path) -> RunStatus | None:
         record = read_record(folder / "record.json")
     except UserError as error:
         return RunStatus(folder, "unreadable", reason=str(error))
-    return None if record is None else _as_status(folder, record)
+    return None if record is None else status_of(folder, record)
 
 
 def every_run_status(results: Path) -> list[RunStatus]:
@@ -63,9 +63,12 @@ def is_running(folder: Path) -> bool:
             return False
     except Timeout:
         return True
+    except (OSError, NotImplementedError):  # a folder that may only be read, or has no locks: nobody works there
+        return False
 
 
-def _as_status(folder: Path, record: Record) -> RunStatus:
+def status_of(folder: Path, record: Record) -> RunStatus:
+    """How far the run of a record is."""
     status: str = record.status
     if status == "running" and not is_running(folder):
         status = "stopped"

@@ -7,21 +7,26 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from kd_experiments.sweeping.definitions import Job, Sweep, read
-from kd_experiments.sweeping.listing import columns, duration
+from kd_experiments.sweeping.listing import columns
 from kd_experiments.sweeping.run_status import RunStatus, every_run_status, run_status, typical_seconds
+from kd_experiments.tracking.words import duration
 
 
 def status_of_all(results: Path) -> list[str]:
-    """Lines for a person: one a run, the reason and the log's place below a failed one, and totals."""
+    """Lines for a person: one a run, with what tells the runs apart; what all share stands once below, then totals."""
     runs = every_run_status(results)
     if not runs:
         return [f"no run below {results / 'runs'} yet; make one with: python -m kd_experiments"]
     head = ("status", "method", "on", "taught by", "replicate", "test top-1", "when (UTC)", "run")
-    table = columns([head, *map(_row, runs)], right=(5,))
+    rows = [_row(run) for run in runs]
+    shared = [place for place in (2, 3, 4) if len(rows) > 1 and len({row[place] for row in rows}) == 1]
+    kept = [place for place in range(len(head)) if place not in shared]
+    table = columns([[row[place] for place in kept] for row in (head, *rows)], right=(kept.index(5),))
     lines = table[:1]
     for run, line in zip(runs, table[1:], strict=True):
         lines += [line, *_reason(run)]
-    return [*lines, "", f"{len(runs)} runs: {_counted(runs)}"]
+    common = ", ".join(f"{head[place]} {rows[0][place]}" for place in shared if rows[0][place])
+    return [*lines, "", f"{len(runs)} runs: {_counted(runs)}", *([f"all {common}"] if common else [])]
 
 
 def status_of_one(name: str, results: Path) -> list[str]:

@@ -66,6 +66,7 @@ def _fill(overrides: Sequence[str]) -> None:
     from kd_experiments.cli.composing import composed
     from kd_experiments.config import check
     from kd_experiments.data.load import load
+    from kd_experiments.distillers import DISTILLERS
     from kd_experiments.run import obtain_teacher
     from kd_experiments.tracking.display import Display
     from kd_experiments.training import devices
@@ -79,7 +80,8 @@ def _fill(overrides: Sequence[str]) -> None:
     device = devices.pick(config.device)
     devices.make_deterministic(device, config.threads, config.precision)
     data = load(config.dataset, config.label_noise, config.data_folder).to(device)
-    fill.fill(obtain_teacher(config, data, display), display)
+    needs = DISTILLERS[config.method.distiller].needs
+    fill.fill(obtain_teacher(config, data, display), display, "embedding" if needs == "embedding" else "logits")
 
 
 def _say(sentence: str, code: int) -> int:

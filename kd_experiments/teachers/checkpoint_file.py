@@ -7,8 +7,10 @@ torchvision publishes for a tv_* network.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,12 @@ from torch import Tensor
 
 from kd_experiments.errors import UserError, no_such_choice
 from kd_experiments.networks import Network, find
+from kd_experiments.teachers.pickle_scan import refuse_costly
 
 PREFIXES = ("module.", "student.", "teacher.")
 STATE_KEYS = ("model", "state_dict", "network")
 ACCURACY_KEYS = ("accuracy", "best_acc")  # of these very weights; of the best epoch so far, which may be another one
+_WRAPPERS = 10  # prefixes that are removed, at most
 TORCHVISION = "torchvision:"
 TOLERANCE = 0.5  # points between the accuracy a checkpoint states and the one measured here
 
@@ -44,6 +48,15 @@ def fingerprint(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"teacher.checkpoint={path}: cannot be read ({error.strerror})") from error
+
+
+@contextlib.contextmanager
+def told_of(key: str) -> Iterator[None]:
+    """Where a network other than the teacher starts from a file: what is wrong with it is told of that key."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error).replace("teacher.checkpoint", key)) from error
 
 
 def given_state(given: str, network: str, downloads: Path) -> dict[str, Tensor]:
@@ -88,6 +101,7 @@ def compare_accuracy(given: str, stated: float, measured: float) -> str:
 
 def _content(path: Path) -> Any:
     """What a file holds. Only tensors, numbers and plain containers are unpickled: nothing in it is ever run."""
+    refuse_costly(path)
     try:
         with torch.serialization.safe_globals(_HARMLESS):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -152,17 +166,19 @@ def _find_state(path: Path, content: Any) -> dict[str, Tensor]:
                 content = content[key]
                 break
         if content and all(isinstance(value, Tensor) for value in content.values()):
-            return dict(content)
+            return {str(key): value for key, value in content.items()}
     raise UserError(
         f"teacher.checkpoint={path}: holds no state dict; expected tensors by name, bare or under the key 'model'"
     )
 
 
 def strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Remove `module.` and the like where every key has it."""
-    for prefix in PREFIXES:
-        if state and all(key.startswith(prefix) for key in state):
-            return strip_prefixes({key.removeprefix(prefix): value for key, value in state.items()})
+    """Remove `module.` and the like where every key has it; a few wrappers stand around a network, not thousands."""
+    for _ in range(_WRAPPERS):
+        common = [prefix for prefix in PREFIXES if state and all(key.startswith(prefix) for key in state)]
+        if not common:
+            break
+        state = {key.removeprefix(common[0]): value for key, value in state.items()}
     return state
 
 
@@ -191,7 +207,25 @@ def load_into(network: Network, state: dict[str, Tensor], name: str, path: Path)
             f"{where}: {key} has shape {list(state[key].shape)}, but {name} on this data set needs "
             f"{list(tensor.shape)}; give the teacher=NETWORK and the dataset it belongs to"
         )
+    for key, tensor in expected.items():
+        reason = _unusable(state[key], tensor)
+        if reason is not None:
+            raise UserError(f"{where}: {key} {reason}; save the weights as float32 and give that file")
     network.load_state_dict(state, strict=True)
+
+
+def _unusable(given: Tensor, expected: Tensor) -> str | None:
+    """Why a tensor of the right shape is nothing to compute with, or None."""
+    if given.layout != torch.strided or given.is_quantized or given.device.type == "meta":
+        kind = "quantised" if given.is_quantized else "empty (meta)" if given.device.type == "meta" else "sparse"
+        return f"is {kind}"
+    if given.is_floating_point() != expected.is_floating_point() or given.is_complex():
+        return f"has numbers of type {str(given.dtype).removeprefix('torch.')}"
+    if given.is_floating_point():
+        finite = torch.isfinite(given.float())
+        if not finite.all():
+            return f"has {int((~finite).sum())} values that are not finite"
+    return None
 
 
 def _listed(verb: str, keys: list[str]) -> str:

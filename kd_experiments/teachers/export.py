@@ -40,7 +40,7 @@ def export(what: str, out: Path, results: Path) -> list[str]:
     if out.is_dir():
         raise UserError(f"out={out}: is a folder; give the name of a file")
     try:
-        files.save(out, content)
+        files.write_bytes(out, files.serialised(content))
     except UserError as error:
         reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
         raise UserError(f"out={out}: cannot be written ({reason})") from error

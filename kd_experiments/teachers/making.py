@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -107,6 +107,11 @@ def train(settings: TeacherConfig, data: Data, folder: Path, record_steps: bool,
     display.note(f"teacher trained in {time.perf_counter() - started:.1f} s, kept in {folder}")
 
 
+def seen_val(settings: TeacherConfig) -> Literal["unknown", True, False]:
+    """Was the teacher trained on the images that are held out as val? One trained here was not."""
+    return False if settings.checkpoint is None else settings.seen_val
+
+
 def measure(settings: TeacherConfig, data: Data, folder: Path, identity: Mapping[str, Any], downloads: Path) -> None:
     """Measure a new teacher once on train, val and test, and write its record."""
     parallel.wait()  # the main process has written the weights
@@ -126,6 +131,7 @@ def measure(settings: TeacherConfig, data: Data, folder: Path, identity: Mapping
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         seed=settings.seed if given is None else None,
         checkpoint=given,
+        seen_val=seen_val(settings),
         stated_accuracy=None if given is None else stated_accuracy(given, settings.network),
         train_size=len(data.train),
         train_wrong=int(wrong.sum()),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,23 @@ from torch import Tensor
 
 from kd_experiments import digests, files
 from kd_experiments.data.dataset import Data
+from kd_experiments.distillers.base import Distiller
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Network
 from kd_experiments.supervision.influence import SplitOutputs
 from kd_experiments.supervision.selection import Selection, SelectionInputs, Snapshot, scoring_key
 from kd_experiments.teachers.checkpoint_file import compare_accuracy
 from kd_experiments.teachers.frozen import LiveTeacher, TabulatedTeacher
-from kd_experiments.teachers.making import load_network, load_snapshot_network, measure, train
+from kd_experiments.teachers.making import load_network, load_snapshot_network, measure, seen_val, train
 from kd_experiments.teachers.settings import TeacherConfig
-from kd_experiments.teachers.view_table import DiskTable, MemoryTable, NoTable, TableKind, ViewTable
+from kd_experiments.teachers.view_table import DiskTable, Holds, MemoryTable, NoTable, TableKind, ViewTable
 from kd_experiments.tracking.display import Display
 from kd_experiments.tracking.record import TeacherFacts, read_teacher_record
 from kd_experiments.training import parallel
 from kd_experiments.training.evaluation import outputs
 from kd_experiments.training.loop import Source
+
+_OUTPUTS = ("val", "test", "train_wrong")
 
 
 @dataclass(frozen=True)
@@ -54,17 +57,22 @@ class Teacher:
         self.display = display
         self.signature = wanted.folder.name
         self._downloads = wanted.downloads
+        self._record_steps = wanted.record_steps
         with parallel.locked(self.folder, display.note):
+            self._train_if(not parallel.agreed(_has_weights(wanted)))
             if not parallel.agreed(_complete(self.folder)):
-                if wanted.settings.checkpoint is None:
-                    train(wanted.settings, data, self.folder, wanted.record_steps, display)
                 measure(wanted.settings, data, self.folder, wanted.identity, wanted.downloads)
         record = read_teacher_record(self.folder / "record.json")
         assert record is not None, "it was complete, or has just been written"
-        self.facts: TeacherFacts = record.facts
+        self.facts: TeacherFacts = replace(record.facts, seen_val=seen_val(wanted.settings))  # this run's claim
         given, stated = wanted.settings.checkpoint, self.facts.stated_accuracy
         if given is not None and stated is not None:
             display.note(compare_accuracy(given, stated, self.facts.test_top1))
+
+    def _train_if(self, needed: bool) -> None:
+        """Train, or train again where a file of it is damaged: it comes out the same. The caller holds the lock."""
+        if needed:
+            train(self.settings, self.data, self.folder, self._record_steps, self.display)
 
     @cached_property
     def network(self) -> Network:
@@ -74,33 +82,47 @@ class Teacher:
     @cached_property
     def outputs(self) -> dict[str, Tensor]:
         """On un-augmented images: logits of `val` and `test`, (N, C), and which of `train` are wrong, (N,) bool."""
-        kept = np.load(self.folder / "outputs.npz")
-        return {name: torch.from_numpy(kept[name]).to(self.data.device) for name in ("val", "test", "train_wrong")}
+        kept = files.load_arrays(self.folder / "outputs.npz", *_OUTPUTS)
+        assert kept is not None, "it was complete, or has just been written"
+        return {name: torch.from_numpy(array).to(self.data.device) for name, array in kept.items()}
 
-    def source(self, needs_features: bool) -> Source:
-        """The teacher as a source of supervision: through its view table, unless features are needed or views have no
-        number.
-        """
-        if needs_features or self.data.views is None:
+    def source(self, distiller: Distiller) -> Source:
+        """The teacher as a source of supervision: by view, unless features are needed or views have no number."""
+        if self.data.views is None:
             return LiveTeacher(self.network, self.data)
-        return self.tabulated()
+        if distiller.needs != "features":
+            return self.tabulated(distiller.needs)
+        stages = len(self.network.feature_shapes())
+        deepest = [distiller.deepest_stage(stages, initialising) for initialising in (False, True)]
+        # Logits of a table pay if it saves the teacher the stages behind, and must be those it would compute.
+        if deepest[0] == stages - 1 or self.settings.table_dtype != "float32":
+            return LiveTeacher(self.network, self.data)
+        tables = self._tables(("logits",), keep=False)
+        if isinstance(tables[0], NoTable):
+            return LiveTeacher(self.network, self.data)
+        logits = TabulatedTeacher(lambda: self.network, tables, self.data)
+        return LiveTeacher(self.network, self.data, logits, lambda initialising: deepest[initialising])
 
-    def tabulated(self, keep: bool = False) -> TabulatedTeacher:
-        """The teacher behind its view table; with `keep`, `auto` must find a place on disk."""
-        return TabulatedTeacher(lambda: self.network, self._table(keep), self.data)
+    def tabulated(self, holds: Holds = "logits", keep: bool = False) -> TabulatedTeacher:
+        """The teacher behind its table of logits, and perhaps that of embeddings; with `keep`, `auto` must find a place
+        on disk.
+        """
+        wanted: tuple[Holds, ...] = ("logits",) if holds == "logits" else ("logits", "embedding")
+        return TabulatedTeacher(lambda: self.network, self._tables(wanted, keep), self.data)
 
-    def _table(self, keep: bool) -> ViewTable:
-        """A table where `teacher.table` wants it; `UserError` if it is too large for an explicit wish."""
+    def _tables(self, wanted: Sequence[Holds], keep: bool) -> tuple[ViewTable, ...]:
+        """Tables where `teacher.table` wants them; `UserError` if they are too large for an explicit wish."""
         wish, data = self.settings, self.data
         place = "disk" if keep and wish.table == "auto" else wish.table
-        kind = self._table_kind()
+        kinds = [self._table_kind(holds) for holds in wanted]
+        nowhere = tuple(NoTable(kind, data.device) for kind in kinds)
         if place == "off":
-            return NoTable(kind, data.device)
-        gibibytes = kind.size / 2**30
+            return nowhere
+        gibibytes = sum(kind.size for kind in kinds) / 2**30
         if gibibytes > wish.table_budget:
             smaller = "" if wish.table_dtype == "float16" else ", teacher.table_dtype=float16"
             too_large = (
-                f"the teacher's view table of {kind.rows:,} views takes {gibibytes:.1f} GiB, over "
+                f"the teacher's view table of {kinds[0].rows:,} views takes {gibibytes:.1f} GiB, over "
                 f"teacher.table_budget={wish.table_budget:g}"
             )
             if place != "auto":
@@ -109,24 +131,32 @@ class Teacher:
                     f"{smaller}, or teacher.table=off"
                 )
             self.display.note(f"{too_large}: the teacher labels every epoch anew (a larger budget{smaller} helps)")
-            return NoTable(kind, data.device)
-        path = self.folder / f"views-{kind.view_names}.{kind.dtype}"
+            return nowhere
+        paths = [self._table_path(kind) for kind in kinds]
         if place == "memory":
-            start = DiskTable(path, kind, data.device) if path.exists() else None
+            starts = [
+                DiskTable(path, kind, data.device) if path.exists() else None
+                for path, kind in zip(paths, kinds, strict=True)
+            ]
             with _enough_memory(gibibytes):
-                return MemoryTable(kind, data.device, start)
+                return tuple(MemoryTable(kind, data.device, start) for kind, start in zip(kinds, starts, strict=True))
         free = shutil.disk_usage(self.folder).free / 2**30
-        if not path.exists() and free < gibibytes:
-            too_large = f"the teacher's view table takes {gibibytes:.1f} GiB, and {self.folder} has {free:.1f} GiB left"
+        new = sum(kind.size for path, kind in zip(paths, kinds, strict=True) if not path.exists()) / 2**30
+        if free < new:
+            too_large = f"the teacher's view table takes {new:.1f} GiB, and {self.folder} has {free:.1f} GiB left"
             if place == "disk":
                 raise UserError(f"teacher.table=disk: {too_large}; free some space, or give teacher.table=off")
             self.display.note(f"{too_large}: the teacher labels every epoch anew")
-            return NoTable(kind, data.device)
+            return nowhere
         # Two processes must not create one table at the same time.
         with parallel.locked(self.folder, self.display.note), parallel.main_first():
-            return DiskTable(path, kind, data.device)
+            return tuple(DiskTable(path, kind, data.device) for path, kind in zip(paths, kinds, strict=True))
 
-    def _table_kind(self) -> TableKind:
+    def _table_path(self, kind: TableKind) -> Path:
+        what = "" if kind.holds == "logits" else f"-{kind.holds}"
+        return self.folder / f"views-{kind.view_names}{what}.{kind.dtype}"
+
+    def _table_kind(self, holds: Holds) -> TableKind:
         data, facts = self.data, self.facts
         assert data.views is not None
         weights = {name: getattr(facts, name) for name in ("signature", "train_nll", "val_nll", "test_nll")}
@@ -135,16 +165,18 @@ class Teacher:
             samples=len(data.train),
             views=data.views.count,
             view_names=f"pad{data.views.padding}-{'flip' if data.views.flip else 'noflip'}",
-            classes=data.classes,
+            columns=data.classes if holds == "logits" else self.network.classifier.in_features,
             dtype=self.settings.table_dtype,
+            holds=holds,
         )
 
     def selection_scores(self, selection: Selection) -> Tensor:
         """Scores of a selection strategy, (N,) float64; kept in the teacher's folder."""
         path = self.folder / f"scores-{digests.of_values({'strategy': scoring_key(selection)})}.npz"
         with parallel.locked(self.folder, self.display.note):
-            if parallel.agreed(path.exists()):
-                return torch.from_numpy(np.load(path)["scores"])
+            kept = parallel.agreed(files.load_arrays(path, "scores"))
+            if kept is not None:
+                return torch.from_numpy(kept["scores"])
             scores = selection.scores(self._selection_inputs()).cpu()
             if not parallel.is_main():
                 return scores
@@ -159,11 +191,12 @@ class Teacher:
 
     def _snapshots(self) -> list[Snapshot]:
         """The teacher's outputs at points of its training, oldest first."""
+        paths = sorted(self.folder.glob("snapshot-*.pt"))
+        self._train_if(not parallel.agreed(all(files.is_sound(path) for path in paths)))
         shots = []
-        for path in sorted(self.folder.glob("snapshot-*.pt")):
+        for path in paths:
             kept = files.load_own(path)
-            if kept is None:
-                continue
+            assert kept is not None, "it was sound, or has just been written"
             network = load_snapshot_network(self.settings.network, self.data, kept["model"])
             train_outputs, val_outputs = (
                 _for_scoring(outputs(network, self.data, split)) for split in (self.data.train, self.data.val)
@@ -198,4 +231,9 @@ def _enough_memory(gibibytes: float) -> Iterator[None]:
 
 
 def _complete(folder: Path) -> bool:
-    return read_teacher_record(folder / "record.json") is not None and (folder / "outputs.npz").exists()
+    outputs_there = files.load_arrays(folder / "outputs.npz", *_OUTPUTS) is not None
+    return outputs_there and read_teacher_record(folder / "record.json") is not None
+
+
+def _has_weights(wanted: Wanted) -> bool:
+    return wanted.settings.checkpoint is not None or files.is_sound(wanted.folder / "teacher.pt")

@@ -1,4 +1,4 @@
-"""A teacher's logits on every view of every training image: a table [sample, view] -> logits.
+"""What a teacher says about every view of every training image: a table [sample, view] -> logits, or embedding.
 
 Views are finite and their ids do not depend on method, seed, order or resume point, so an answer once given serves
 every later epoch, run, seed, method and student with that teacher. A table lies on disk, memory-mapped and shared by
@@ -29,8 +29,9 @@ except ImportError:  # Windows: rows are never wrong, but two processes may comp
     fcntl = None  # type: ignore[assignment]
 
 Format = Literal["float32", "float16"]
+Holds = Literal["logits", "embedding"]
 
-_FORMAT_VERSION = 2
+_FORMAT_VERSION = 3
 _HEADER = 4096  # bytes, so that the rest begins on a page
 _PIECE = 16 << 20  # bytes that are mapped, at most, before they are released
 _AROUND = 16 * mmap.PAGESIZE  # what the system maps around a byte that is touched
@@ -44,8 +45,9 @@ class TableKind:
     samples: int
     views: int  # how many each image has
     view_names: str  # which views the numbers mean
-    classes: int
+    columns: int  # classes, or the width of the embedding
     dtype: Format
+    holds: Holds = "logits"
 
     @property
     def rows(self) -> int:
@@ -53,7 +55,7 @@ class TableKind:
 
     @property
     def row_bytes(self) -> int:
-        return self.classes * np.dtype(self.dtype).itemsize
+        return self.columns * np.dtype(self.dtype).itemsize
 
     @property
     def size(self) -> int:
@@ -62,12 +64,12 @@ class TableKind:
 
 
 class ViewTable(Protocol):
-    """Where answers are kept. `samples` (n,) int64 and `views` (n,) int64 name rows; rows are (n, C) float32."""
+    """Where answers are kept. `samples` (n,) int64 and `views` (n,) int64 name rows; rows are (n, columns) float32."""
 
     def get(self, samples: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
         """The rows on the table's device, and the places 0..n-1 of those that are not known yet, int64 on the CPU."""
 
-    def put(self, samples: Tensor, views: Tensor, logits: Tensor) -> Tensor:
+    def put(self, samples: Tensor, views: Tensor, said: Tensor) -> Tensor:
         """Keep rows; returns them as `get` would."""
 
     def claim(self, samples: Tensor, wait: bool) -> AbstractContextManager[bool]:
@@ -78,14 +80,14 @@ class NoTable:
     """Keeps nothing."""
 
     def __init__(self, kind: TableKind, device: torch.device) -> None:
-        self._classes = kind.classes
+        self._columns = kind.columns
         self._device = device
 
     def get(self, samples: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.zeros(len(samples), self._classes, device=self._device), torch.arange(len(samples))
+        return torch.zeros(len(samples), self._columns, device=self._device), torch.arange(len(samples))
 
-    def put(self, samples: Tensor, views: Tensor, logits: Tensor) -> Tensor:
-        return logits
+    def put(self, samples: Tensor, views: Tensor, said: Tensor) -> Tensor:
+        return said
 
     def claim(self, samples: Tensor, wait: bool) -> AbstractContextManager[bool]:
         return contextlib.nullcontext(True)
@@ -97,7 +99,7 @@ class MemoryTable:
     def __init__(self, kind: TableKind, device: torch.device, start: DiskTable | None = None) -> None:
         self._views = kind.views
         self._device = device
-        self._rows = torch.zeros(kind.rows, kind.classes, dtype=getattr(torch, kind.dtype), device=device)
+        self._rows = torch.zeros(kind.rows, kind.columns, dtype=getattr(torch, kind.dtype), device=device)
         self._known = torch.zeros(kind.rows, dtype=torch.bool, device=device)
         if start is not None:
             for first, rows, known in start.everything():
@@ -108,9 +110,9 @@ class MemoryTable:
         place = self._place(samples, views)
         return self._rows[place].float(), torch.nonzero(~self._known[place]).flatten().cpu()
 
-    def put(self, samples: Tensor, views: Tensor, logits: Tensor) -> Tensor:
+    def put(self, samples: Tensor, views: Tensor, said: Tensor) -> Tensor:
         place = self._place(samples, views)
-        rows = logits.to(self._device, self._rows.dtype)
+        rows = said.to(self._device, self._rows.dtype)
         self._rows[place] = rows
         self._known[place] = True
         return rows.float()
@@ -143,8 +145,8 @@ class DiskTable:
                 self._map = mmap.mmap(file.fileno(), size)
             self._lock_file = open(path.with_suffix(".lock"), "ab")  # noqa: SIM115  # held as long as the table
         self._sums = np.frombuffer(self._map, np.uint32, kind.rows, _HEADER)
-        shape = (kind.rows, kind.classes)
-        self._rows = np.frombuffer(self._map, kind.dtype, kind.rows * kind.classes, _HEADER + kind.rows * 4)
+        shape = (kind.rows, kind.columns)
+        self._rows = np.frombuffer(self._map, kind.dtype, kind.rows * kind.columns, _HEADER + kind.rows * 4)
         self._rows = self._rows.reshape(shape)
         half_words = kind.row_bytes // 2
         # Odd weights: a row that was shifted or exchanged in places has another sum.
@@ -152,7 +154,7 @@ class DiskTable:
 
     def get(self, samples: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
         place = self._place(samples, views)
-        rows = np.empty((len(place), self.kind.classes), self.kind.dtype)
+        rows = np.empty((len(place), self.kind.columns), self.kind.dtype)
         known = np.empty(len(place), bool)
         at_once = max(1, _PIECE // (self.kind.row_bytes + 2 * _AROUND))  # a row and its check sum
         for first in range(0, len(place), at_once):
@@ -163,9 +165,9 @@ class DiskTable:
         rows[~known] = 0
         return self._floats(rows), torch.from_numpy(np.flatnonzero(~known))
 
-    def put(self, samples: Tensor, views: Tensor, logits: Tensor) -> Tensor:
+    def put(self, samples: Tensor, views: Tensor, said: Tensor) -> Tensor:
         place = self._place(samples, views)
-        rows = logits.cpu().numpy().astype(self.kind.dtype)
+        rows = said.cpu().numpy().astype(self.kind.dtype)
         self._rows[place] = rows
         self._sums[place] = self._sum(rows)
         self._release()
@@ -192,7 +194,7 @@ class DiskTable:
             fcntl.lockf(self._lock_file, fcntl.LOCK_UN, *span)
 
     def everything(self) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Runs of rows from the top: number of the first, rows as stored (n, C), and which are known (n,) bool."""
+        """Runs of rows from the top: number of the first, rows as stored (n, columns), known or not (n,) bool."""
         at_once = max(1, _PIECE // self.kind.row_bytes)
         for first in range(0, self.kind.rows, at_once):
             rows = self._rows[first : first + at_once].copy()

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from kd_experiments.tracking.words import duration
 from kd_experiments.training import parallel
 
-_SHOWN = (("val_top1", "val {:.1f} %"), ("test_top1", "test {:.1f} %"), ("images_per_second", "{:.0f} images/s"))
+_SHOWN = (("val_top1", "val {:.1f} %"), ("test_top1", "test {:.1f} %"))
+BAR = 16  # characters
 
 
 class Display:
     """Shows the epochs of one training after another; every line also goes to the run's log file."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, one_of_many: bool = False) -> None:
+        """`one_of_many`: a job of a sweep, which shows a bar on a terminal and leaves the rest to the log."""
         self.console = console or Console(highlight=False, soft_wrap=True, quiet=not parallel.is_main())
         self.log: Callable[[str], None] = lambda line: None  # where every line goes besides
+        self._prints = not one_of_many
         self._bar: Progress | None = None
         self._title = ""
         self._epochs = 0
@@ -28,7 +33,8 @@ class Display:
     def note(self, text: str) -> None:
         """One line for the person and the log."""
         self.log(text)
-        self.console.print(text, markup=False)
+        if self._prints:
+            self.console.print(text, markup=False)
 
     def start(self, title: str, epochs: int, done: int) -> None:
         """Begin showing a training of `epochs` epochs, `done` of them already done."""
@@ -40,7 +46,7 @@ class Display:
         if self.console.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=BAR),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[figures]}"),
                 console=self.console,
@@ -52,15 +58,18 @@ class Display:
     def epoch(self, row: dict[str, float]) -> None:
         """Show one finished epoch."""
         done = int(row["epoch"]) + 1
-        left = (time.perf_counter() - self._started) / max(done - self._first, 1) * (self._epochs - done)
-        shown = [_losses(row), *(text.format(row[name]) for name, text in _SHOWN if name in row), f"{left:.0f} s left"]
-        figures = ", ".join(shown)
-        line = f"{self._title}: epoch {done}/{self._epochs}, {figures}"
-        self.log(line)
+        seconds = (time.perf_counter() - self._started) / max(done - self._first, 1) * (self._epochs - done)
+        left = f"{duration(seconds)} left"
+        title = f"{self._title}: epoch {done}/{self._epochs}"
+        self.log(", ".join([title, *_figures(row)[0], left]))
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=done, figures=figures)
-        elif done == self._epochs or done - self._first == 1 or done % max(1, self._epochs // 10) == 0:
-            self.console.print(line, markup=False)
+            bar = self._bar.tasks[0]
+            room = self.console.width - cell_len(bar.description) - BAR - len(f"{done}/{self._epochs}") - 4
+            self._bar.update(bar.id, completed=done, figures=fitting(row, left, room))
+        elif self._prints and (
+            done == self._epochs or done - self._first == 1 or done % max(1, self._epochs // 10) == 0
+        ):
+            self.console.print(f"{title}, {fitting(row, left, self.console.width - cell_len(title) - 2)}", markup=False)
 
     def stop(self) -> None:
         if self._bar is not None:
@@ -68,8 +77,23 @@ class Display:
             self._bar = None
 
 
-def _losses(row: dict[str, float]) -> str:
-    """The loss, and its terms where there are several."""
+def fitting(row: Mapping[str, float], left: str, room: int) -> str:
+    """The figures of an epoch and the time left in at most `room` characters, the least telling ones given up first:
+    the terms of the loss, the images a second, the loss, the accuracies. The time left is never given up.
+    """
+    for figures in _figures(row):
+        text = ", ".join([*figures, left])
+        if len(text) <= room:
+            return text
+    return left
+
+
+def _figures(row: Mapping[str, float]) -> list[list[str]]:
+    """What may be told of an epoch, from everything to little."""
     terms = {name.removeprefix("loss_"): value for name, value in row.items() if name.startswith("loss_")}
     listed = ", ".join(f"{name} {value:.3f}" for name, value in terms.items())
-    return f"loss {row['loss']:.3f}" + (f" ({listed})" if len(terms) > 1 else "")
+    loss = [f"loss {row['loss']:.3f}"]
+    full = [f"{loss[0]} ({listed})"] if len(terms) > 1 else loss
+    scores = [text.format(row[name]) for name, text in _SHOWN if name in row]
+    speed = [f"{row['images_per_second']:.0f} images/s"] if "images_per_second" in row else []
+    return [full + scores + speed, loss + scores + speed, loss + scores, scores, scores[-1:]]

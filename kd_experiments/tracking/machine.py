@@ -23,7 +23,7 @@ def machine(device: torch.device, own_folders: Sequence[Path] = ()) -> Machine:
     """The machine and the code of this process; `own_folders` hold modules of the user's."""
     return Machine(
         cpu=devices.cpu_name(),
-        capability=torch.backends.cpu.get_cpu_capability(),
+        capability=devices.capability(),
         device=device.type,
         device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else devices.cpu_name(),
         threads=torch.get_num_threads(),

@@ -30,6 +30,13 @@ class LabelFacts:
     teacher: str | None
     replicate: str
 
+    @property
+    def seeds(self) -> str:
+        """The replicate for a person: the run's seed, and every other that is not 0."""
+        return ", ".join(
+            part for part in self.replicate.split(", ") if part.startswith("seed=") or not part.endswith("=0")
+        )
+
 
 @dataclass(frozen=True)
 class DataFacts:
@@ -53,6 +60,7 @@ class TeacherFacts:
     parameters: int
     seed: int | None  # None: it came from a checkpoint
     checkpoint: str | None
+    seen_val: Literal["unknown", True, False]  # was the checkpoint trained on images that are held out as val here?
     stated_accuracy: float | None  # what the checkpoint says of itself, in percent
     train_size: int
     train_wrong: int
@@ -102,7 +110,7 @@ class Machine:
     """What a result was computed with, as far as it may change bits."""
 
     cpu: str
-    capability: str  # of the CPU's kernels, as torch names it
+    capability: str  # of the CPU's kernels, see `devices.capability`
     device: str
     device_name: str
     threads: int
@@ -166,13 +174,17 @@ class Record:
 def read_record(path: Path) -> Record | None:
     """The record in a file, None where there is none; `UserError`, naming file and field, for one that is damaged."""
     try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
+        if not path.is_file():  # a pipe would never end
+            return None
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or "it is damaged or no record"
         raise UserError(f"{path}: cannot be read ({reason}); rerun=true makes it anew") from error
-    return as_record(content, str(path))
+    known = content.pop(files.SUM_KEY, None) if isinstance(content, dict) else None
+    record = as_record(content, str(path))
+    if known != files.sum_of(content):
+        raise UserError(f"{path}: damaged (its check sum is wrong); rerun=true makes it anew")
+    return record
 
 
 def as_record(content: Any, where: str) -> Record:
@@ -192,11 +204,13 @@ def as_record(content: Any, where: str) -> Record:
 
 def read_teacher_record(path: Path) -> TeacherRecord | None:
     """The record beside a teacher, None where there is none that can be read: the teacher is then measured anew."""
-    try:
-        content = json.loads(path.read_text())
-        return construct_part(TeacherRecord, typed_part(TeacherRecord, content, ""))
-    except (OSError, ValueError, TypeError, AttributeError, UserError, RecursionError):
+    content = files.read_json(path)
+    if content is None:
         return None
+    try:
+        return construct_part(TeacherRecord, typed_part(TeacherRecord, content, ""))
+    except (UserError, TypeError, AttributeError):
+        return files.damaged(path)
 
 
 def every_record(results: Path) -> tuple[list[Record], list[str]]:
@@ -229,7 +243,7 @@ class RunFolder:
         try:
             return read_record(self.record_file)
         except UserError:
-            return None
+            return files.damaged(self.record_file)
 
     def write(self, record: Record) -> None:
         files.write_record(self.record_file, record)
@@ -240,12 +254,12 @@ class RunFolder:
     def write_history(self, history: Sequence[Mapping[str, float]]) -> None:
         """One row an epoch; a figure that an epoch did not measure stays empty."""
         columns = list(dict.fromkeys(name for row in history for name in row))
-        self._write_rows(self.history_file, columns, history)
+        files.write_sealed(self.history_file, _rows(columns, history).encode())
 
     def write_columns(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
         """A CSV file of equally long columns."""
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        self._write_rows(self.path / name, list(columns), rows)
+        files.write_text(self.path / name, _rows(list(columns), rows))
 
     def append_log(self, line: str) -> None:
         """One line more in the log, at once, so that it grows while a run works."""
@@ -269,10 +283,10 @@ class RunFolder:
         ):
             path.unlink(missing_ok=True)
 
-    @staticmethod
-    def _write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        files.write_text(path, text.getvalue())
+
+def _rows(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

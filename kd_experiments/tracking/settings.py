@@ -15,3 +15,4 @@ class TrackingConfig:
     entity: str | None
     group: str | None
     tags: tuple[str, ...]
+    artifact: bool  # send the student's file, too

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def already_done(record: Record, record_file: Path, changed: Sequence[str]) -> s
 def summary_lines(record: Record, record_file: Path) -> list[str]:
     """What was done, what came out, where it is and what to try next; from the record alone."""
     label, metrics, student = record.label, record.metrics, record.student
-    lines = ["", f"{label.method} on {label.stage}, {label.replicate}, run {record.signature}"]
+    lines = ["", f"{label.method} on {label.stage}, {label.seeds}, run {record.signature}"]
     if record.status == "diverged":
         return [*lines, f"  diverged   {record.error}", f"  record     {record_file}"]
     assert student is not None, "a complete run has a student"
@@ -45,9 +46,17 @@ def summary_lines(record: Record, record_file: Path) -> list[str]:
     timing = record.timing
     lines.append(
         f"  time       {timing['train_seconds']:.1f} s of training, {timing['images_per_second']:.0f} images/s"
+        f"{_faster(record)}"
     )
     lines.append(f"  record     {record_file}")
     return lines + _try_next(record)
+
+
+def _faster(record: Record) -> str:
+    """Another number format, where the processor has one and the run did not say which it wants."""
+    there = record.machine.device == "cpu" and record.machine.capability.endswith("+BF16")
+    asked = record.config["precision"] != "auto"
+    return "; this CPU has bfloat16 too, often much faster: precision=bfloat16" if there and not asked else ""
 
 
 def _data(record: Record) -> list[str]:
@@ -65,6 +74,12 @@ def _teacher(record: Record) -> list[str]:
             f"  teacher    {teacher.network} ({teacher.parameters:,} parameters): test {teacher.test_top1:.2f} %; "
             f"wrong on {teacher.train_wrong} of the {teacher.train_size} training images"
         )
+        if teacher.seen_val is not False:
+            said = "may have been" if teacher.seen_val == "unknown" else "was"
+            lines.append(
+                f"  caution    the checkpoint {said} trained on the images held out as val: its figures on val, and "
+                f"selection scores that use val, are then fits of seen data (teacher.seen_val=true or false says which)"
+            )
     if chosen is not None:
         lines.append(
             f"  selected   {chosen.selected} of {chosen.of} images to be taught ({chosen.share:.0%}), "
@@ -76,9 +91,20 @@ def _teacher(record: Record) -> list[str]:
 
 
 def _try_next(record: Record) -> list[str]:
-    name = record.config["dataset"]["name"]
-    dataset = "" if name == "digits" else f" dataset={name}"
-    return [
-        f"  try next   python -m kd_experiments --multirun method=none,kd,lrds seed=0,1,2{dataset}",
-        "             python -m kd_experiments.reporting    # the tables of all runs",
-    ]
+    """A comparison on the same data and networks: what was typed, but for the method with its parts and the seed."""
+    own = (
+        "method",
+        "plug_in",
+        "revision",
+        "selection",
+        "weighting",
+        "temperature",
+        "label_loss",
+        "seed",
+        "rerun",
+        "+sweeps",
+    )
+    kept = [word for word in record.typed if word.split("=")[0].split(".")[0] not in own]
+    methods = "none,kd" if record.label.method in ("none", "kd") else f"none,kd,{record.config['method']['name']}"
+    command = shlex.join(["python", "-m", "kd_experiments", "--multirun", f"method={methods}", "seed=0,1,2", *kept])
+    return [f"  try next   {command}"]

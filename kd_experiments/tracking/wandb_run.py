@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -30,35 +32,45 @@ class Tracker:
     ) -> None:
         self._warn = warn
         self._run: Any = None
+        self._student: Path | None = None
         if wanted.mode == "disabled" or not files.is_writer():
             return
         folder = results.resolve() / "wandb"
+        self._student = results / "runs" / record.signature / "student.pt" if wanted.artifact else None
         self._guard(lambda: self._start(wanted, record, folder, again))
 
     def _start(self, wanted: TrackingConfig, record: Record, folder: Path, again: bool) -> None:
         for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR"):
             os.environ.setdefault(name, str(folder / "files"))  # a run writes only below its results folder
         (folder / "files").mkdir(parents=True, exist_ok=True)
+        if wanted.mode == "offline":
+            for left in folder.glob(f"offline-run-*-{record.signature}"):  # this run was stopped; all is logged again
+                shutil.rmtree(left, ignore_errors=True)
         import wandb
 
-        label, config = record.label, record.config
+        label, config, offline = record.label, record.config, wanted.mode == "offline"
+        if offline:  # what an earlier call left of this run: its history is told again, under the same name
+            for left in folder.glob(f"offline-run-*-{record.signature}"):
+                shutil.rmtree(left, ignore_errors=True)
         tags = [label.method, config["dataset"]["name"], config["student"]["network"], f"seed{record.seed}"]
         tags += ([record.sweep] if record.sweep else []) + list(wanted.tags)
         self._run = wandb.init(
             mode=wanted.mode,
             project=wanted.project,
             entity=wanted.entity,
-            group=(wanted.group or f"{label.method} on {label.stage}")[:_GROUP],
+            group=_short(wanted.group or condition(record), _GROUP),
             job_type=config["method"]["name"],
-            name=f"{label.method} {label.replicate}",
-            id=None if again else record.signature,
-            resume=None if wanted.mode == "offline" or again else "allow",
-            tags=[tag[:_TAG] for tag in dict.fromkeys(tags)],
+            name=_short(" ".join([label.method, *_swept(record), label.replicate]), _GROUP),
+            id=None if again and not offline else record.signature,
+            resume=None if offline or again else "allow",
+            tags=[_short(tag, _TAG) for tag in dict.fromkeys(tags)],
             config=dict(config) | {"signature": record.signature, "sweep": record.sweep},
             dir=str(folder.parent),
             reinit="finish_previous",  # without it, jobs of one process would merge into one run
             settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, disable_git=True),
         )
+        self._run.define_metric("epoch", hidden=True, summary="none")
+        self._run.define_metric("*", step_metric="epoch", summary="none")  # the summary is the record's, told once
 
     def log(self, row: Mapping[str, float]) -> None:
         """One row of the history; the step is the epoch."""
@@ -72,8 +84,17 @@ class Tracker:
         kept = {RECORD: {key: value for key, value in asdict(record).items() if key != "config"}}
         self._guard(lambda: self._run.summary.update(dict(record.metrics)))
         self._guard(lambda: self._run.config.update(kept, allow_val_change=True))
+        if self._student is not None and record.status == "complete":
+            self._guard(lambda: self._send(record, self._student))
         self._guard(lambda: self._run.finish(exit_code=0 if record.status == "complete" else 1))
         self._run = None
+
+    def _send(self, record: Record, student: Path | None) -> None:
+        import wandb
+
+        artifact = wandb.Artifact(f"student-{record.signature}", type="model", metadata=dict(record.metrics))
+        artifact.add_file(str(student))
+        self._run.log_artifact(artifact)
 
     def _guard(self, action: Callable[[], Any]) -> None:
         try:
@@ -82,3 +103,22 @@ class Tracker:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             self._warn(f"warning: Weights & Biases is off for this run: {reason}")
             self._run = None
+
+
+def condition(record: Record) -> str:
+    """What all seeds of one configuration share."""
+    label = record.label
+    return f"{label.method} on {label.stage}" + (f", taught by {label.teacher}" if label.teacher else "")
+
+
+def _swept(record: Record) -> list[str]:
+    """What was typed for a job of a sweep that neither its method nor its seeds say."""
+    said = ("method", "plug_in", "revision", "selection", "weighting", "temperature", "label_loss", "seed", "tracking")
+    silent = ("paths", "hydra", "hydra/launcher", "+sweeps", "device", "threads", "capture", "rerun", "snapshots")
+    keys = {word: word.split("=")[0].split(".")[0] for word in record.typed if not word.split("=")[0].endswith("seed")}
+    return [word for word, key in keys.items() if record.sweep and key not in (*said, *silent)]
+
+
+def _short(text: str, most: int) -> str:
+    """At most so many characters; what is cut is told apart by a digest."""
+    return text if len(text) <= most else f"{text[: most - 9]}~{hashlib.sha256(text.encode()).hexdigest()[:8]}"

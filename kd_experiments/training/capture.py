@@ -164,7 +164,7 @@ class RecordedStep:
             for tensor, old in zip(state, before, strict=True):
                 tensor.copy_(old)
         result = self._as_written()
-        self._trusted = _alike(replayed, [result, *state], [torch.zeros_like(result), *before])
+        self._trusted = alike(replayed, [result, *state], [torch.zeros_like(result), *before])
         if not self._trusted:
             self._give_up("does something else when it is replayed")
         return result
@@ -180,7 +180,7 @@ class RecordedStep:
 
 
 @torch.no_grad()
-def _alike(replayed: Sequence[Tensor], written: Sequence[Tensor], before: Sequence[Tensor]) -> bool:
+def alike(replayed: Sequence[Tensor], written: Sequence[Tensor], before: Sequence[Tensor]) -> bool:
     """Did every tensor change alike? Of a change as small as a tensor's last digits nothing is asked."""
     verdicts = []
     for ours, theirs, old in zip(replayed, written, before, strict=True):

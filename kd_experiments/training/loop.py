@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from kd_experiments import stopping
 from kd_experiments.data.dataset import Data
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Network, Output
@@ -31,8 +32,8 @@ History = list[dict[str, float]]
 class Source(Protocol):
     """A frozen source of supervision."""
 
-    def begin_epoch(self, views: Tensor) -> None:
-        """Get ready for an epoch that shows sample i in view `views[i]`, (N,). Not asked where views have no number."""
+    def begin_epoch(self, views: Tensor | None, initialising: bool) -> None:
+        """Get ready for an epoch that shows sample i in view `views[i]`, (N,); None where views have no number."""
 
     def forward(self, batch: Batch) -> Output:
         """The source's output on this process's images of a batch."""
@@ -52,7 +53,7 @@ class Learner:
     replica: torch.nn.parallel.DistributedDataParallel | None = None
     clip_norm: float | None = None
     average: Average | None = None
-    initialising: bool = False  # is this epoch part of the distiller's initialisation?
+    initialising: bool = False  # is this epoch part of the distiller's initialisation, before the recipe's?
 
     @staticmethod
     def make(name: str, network: Network, objective: Objective, recipe: Recipe) -> Learner:
@@ -71,10 +72,24 @@ class Learner:
         output: Output = self.network(images) if self.replica is None else self.replica(images)
         return output
 
-    def begin_epoch(self, epoch: int) -> None:
-        """While a part is initialised, the network's BN statistics rest, as in the public code."""
-        self.initialising = epoch < self.objective.distiller.initialisation_epochs
-        self.network.train(not self.initialising)
+    def begin_epoch(self, epoch: int, continued: bool = False) -> None:
+        """`epoch` counts from the start of the training proper; the epochs of an initialisation are below 0.
+
+        A student that is initialised is in train mode, one that only looks on in eval mode [code]. Afterwards the
+        optimiser knows nothing of that stage.
+        """
+        distiller = self.objective.distiller
+        self.initialising = epoch < 0
+        self.network.train(distiller.initialises_student or not self.initialising)
+        if epoch == 0 and distiller.initialisation_epochs > 0 and not continued:
+            self.forget()
+
+    @torch.no_grad()
+    def forget(self) -> None:
+        """Make the optimiser a fresh one, in place: every slot starts at 0."""
+        for slots in self.optimizer.state.values():
+            for slot in slots.values():
+                slot.zero_()
 
     @contextlib.contextmanager
     def averaging(self) -> Iterator[None]:
@@ -130,7 +145,8 @@ class Training:
     """A training run between two epochs. `source` is None for plain training and for mutual learning.
 
     Two learners are each other's source. `selected` (N,) tells which samples the source may teach. With a `recorder`
-    steps are replayed, which changes nothing but how long they take.
+    steps are replayed, which changes nothing but how long they take. The epochs of a distiller's initialisation come
+    before the recipe's, at its first learning rate, and have the numbers below 0: epoch 0 shows every method the same.
     """
 
     learners: Sequence[Learner]
@@ -147,20 +163,33 @@ class Training:
         parallel.check_batches(len(self.data.train), self.recipe.batch_size)
         self._recorded: tuple[tuple[bool, ...], capture.RecordedStep] | None = None
         self._names: list[str] = []  # of what a step returns
+        self._begun: dict[str, Any] | None = None  # an epoch that was stopped after some of its steps
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """Epochs done, those of an initialisation among them."""
         return len(self.history)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs in all."""
+        return self._stage + self.recipe.epochs
+
+    @property
+    def _stage(self) -> int:
+        """Epochs of initialisation."""
+        return max(learner.objective.distiller.initialisation_epochs for learner in self.learners)
 
     def state(self) -> dict[str, Any]:
         """Everything a resumed run needs, ready for `torch.save`."""
-        return {"learners": [learner.state() for learner in self.learners], "history": self.history}
+        learners = [learner.state() for learner in self.learners]
+        return {"learners": learners, "history": self.history, "begun": self._begun}
 
     def restore(self, state: dict[str, Any]) -> None:
         for learner, saved in zip(self.learners, state["learners"], strict=True):
             learner.restore(saved)
         self.history = state["history"]
+        self._begun = state["begun"]
 
     def run(
         self,
@@ -168,12 +197,12 @@ class Training:
         after_epoch: Callable[[dict[str, float]], None],
     ) -> None:
         """Train the epochs that are left; `evaluate` adds figures to an epoch's row of the history."""
-        while self.epoch < self.recipe.epochs:
-            epoch = self.epoch
-            row = {"epoch": float(epoch), "lr": self.recipe.lr_at(epoch, 0, self._steps)}
+        while self.epoch < self.epochs:
+            epoch = self.epoch - self._stage
+            row = {"epoch": float(epoch), "lr": self._lr(epoch, 0)}
             row |= self.train_epoch(epoch)
             _refuse_divergence(row, self.recipe)
-            if self.recipe.evaluates(epoch):
+            if epoch >= 0 and self.recipe.evaluates(epoch):
                 row |= evaluate()
                 _refuse_divergence(row, self.recipe)
             self.history.append(row)
@@ -183,35 +212,66 @@ class Training:
     def _steps(self) -> int:
         return self.recipe.steps_per_epoch(len(self.data.train))
 
+    def _lr(self, epoch: int, step: int) -> float:
+        return self.recipe.lr if epoch < 0 else self.recipe.lr_at(epoch, step, self._steps)
+
     def train_epoch(self, epoch: int) -> dict[str, float]:
-        """One epoch; the host waits for the device once, at its end."""
-        started = time.perf_counter()
+        """One epoch, one of initialisation below 0; the host waits for the device once, at its end. Raises `Stopped`
+        after a step.
+        """
+        started, done, totals = time.perf_counter(), 0, None
         torch.manual_seed(derive(self.seed, "epoch", epoch))  # dropout and the like
-        if self.source is not None and (views := self.data.epoch_views(self.seed, epoch)) is not None:
-            self.source.begin_epoch(views)
         for learner in self.learners:
-            learner.begin_epoch(epoch)
+            learner.begin_epoch(epoch, continued=self._begun is not None)
+        if self.source is not None:
+            self.source.begin_epoch(self.data.epoch_views(self.seed, epoch), self.learners[0].initialising)
         size = self.recipe.batch_size
-        order = self.order(epoch)[: size * self.recipe.steps_of(epoch, self._steps)]
-        totals: Tensor | None = None
+        order = self.order(epoch)
+        if epoch >= 0:
+            order = order[: size * self.recipe.steps_of(epoch, self._steps)]
+        if self._begun is not None:
+            done, totals = self._continue(self._begun)
+            started -= self._begun["seconds"]
+            self._begun = None
+        left = order[size * done :]
         train_step = self._step_of_epoch()
-        own = self.data.training_batches(parallel.own_part(order, size), self.seed, epoch, parallel.own_size(size))
-        for step, (index, (own_index, images)) in enumerate(zip(order.split(size), own, strict=True)):
+        own = self.data.training_batches(parallel.own_part(left, size), self.seed, epoch, parallel.own_size(size))
+        for step, (index, (own_index, images)) in enumerate(zip(left.split(size), own, strict=True), start=done):
             strong = self.data.strong_view(own_index, images, self.seed, epoch) if self._twice else None
-            lr = _single(self.recipe.lr_at(epoch, step, self._steps))
-            fraction = (epoch * self._steps + step) / self.recipe.steps(self._steps)
-            values = train_step(index, own_index, images, strong, epoch, fraction, lr)
+            lr = _single(self._lr(epoch, step))
+            fraction = max(epoch * self._steps + step, 0) / self.recipe.steps(self._steps)
+            values = train_step(index, own_index, images, strong, max(epoch, 0), fraction, lr)
             weighted = values * len(index)
             totals = weighted if totals is None else totals.add_(weighted)
+            if stopping.is_asked() and size * (step + 1) < len(order):
+                self._begun = self._interrupted(step + 1, totals, time.perf_counter() - started)
+                stopping.stop_if_asked()
         assert totals is not None
         means = dict(zip(self._names, (totals / len(order)).tolist(), strict=True))  # the epoch's one synchronisation
-        seconds = time.perf_counter() - started
+        seconds = max(time.perf_counter() - started, 1e-6)  # a coarse clock may not have moved
         return means | {"train_seconds": seconds, "images_per_second": len(order) / seconds}
+
+    def _interrupted(self, steps: int, totals: Tensor, seconds: float) -> dict[str, Any] | None:
+        """What it takes to go on after so many steps of an epoch; several processes go on from its beginning."""
+        if parallel.processes() > 1:
+            return None
+        cuda = self.data.device.type == "cuda"
+        generators = [torch.get_rng_state(), *([torch.cuda.get_rng_state(self.data.device)] if cuda else [])]
+        kept = {"steps": steps, "totals": totals, "names": self._names, "seconds": seconds, "generators": generators}
+        return kept
+
+    def _continue(self, begun: dict[str, Any]) -> tuple[int, Tensor]:
+        """The steps that are done, and what they have summed up, (columns,)."""
+        self._names = begun["names"]
+        torch.set_rng_state(begun["generators"][0])
+        if self.data.device.type == "cuda":
+            torch.cuda.set_rng_state(begun["generators"][1], self.data.device)
+        return begun["steps"], begun["totals"].to(self.data.device)
 
     def order(self, epoch: int) -> Tensor:
         """The order of the samples in one epoch, (N,) int64: a matter of seed and epoch alone."""
         generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
-        return torch.randperm(len(self.data.train), generator=generator).to(self.data.device)
+        return self.data.order(generator).to(self.data.device)
 
     @cached_property
     def _taught(self) -> Tensor:
@@ -296,20 +356,16 @@ class Training:
         return losses, values
 
     def _of_all(self, output: Output, batch: Batch) -> Output:
-        """The output on the whole batch, in float32; of several processes' features only where one is needed."""
+        """The output on the whole batch, in float32; of several processes' only what is needed."""
         output = _in_float32(output)
         if parallel.processes() == 1:
             return output
         count = len(batch.index)
+        needs = {learner.objective.distiller.needs for learner in self.learners}
+        if "features" in needs:
+            return output.each(lambda part: parallel.gathered(part, count))
         logits = parallel.gathered(output.logits, count)
-        if not any(learner.objective.distiller.needs_features for learner in self.learners):
-            return Output(logits, (), (), logits)
-        return Output(
-            logits,
-            tuple(parallel.gathered(maps, count) for maps in output.features),
-            tuple(parallel.gathered(maps, count) for maps in output.preactivations),
-            parallel.gathered(output.embedding, count),
-        )
+        return Output(logits, (), (), logits if needs == {"logits"} else parallel.gathered(output.embedding, count))
 
     def _source(self, batch: Batch, outputs: Sequence[Output], place: int) -> Output | None:
         if len(outputs) == 2:
@@ -347,21 +403,9 @@ def _refuse_divergence(row: dict[str, float], recipe: Recipe) -> None:
 
 
 def _detached(output: Output) -> Output:
-    return Output(
-        output.logits.detach(),
-        tuple(maps.detach() for maps in output.features),
-        tuple(maps.detach() for maps in output.preactivations),
-        output.embedding.detach(),
-    )
+    return output.each(Tensor.detach)
 
 
 def _in_float32(output: Output) -> Output:
-    """Losses are computed in float32, whatever the forward ran in."""
-    if output.logits.dtype == torch.float32:
-        return output
-    return Output(
-        output.logits.float(),
-        tuple(maps.float() for maps in output.features),
-        tuple(maps.float() for maps in output.preactivations),
-        output.embedding.float(),
-    )
+    """Losses are computed in float32 where the forward ran in less."""
+    return output.each(Tensor.float) if output.logits.dtype in (torch.bfloat16, torch.float16) else output

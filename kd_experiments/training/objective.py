@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from kd_experiments.distillers.base import DistillationBatch, Distiller, SecondView, Targets
-from kd_experiments.distillers.kd import kd, standardise
+from kd_experiments.distillers.kd import kd
 from kd_experiments.distillers.warm_up import warm_up
 from kd_experiments.networks import Output
 from kd_experiments.supervision.label_loss import LabelLoss
 from kd_experiments.supervision.progress import Progress
-from kd_experiments.supervision.revision import Revision, wrong_rows
-from kd_experiments.supervision.temperature import Temperature
+from kd_experiments.supervision.revision import NoRevision, Revision
+from kd_experiments.supervision.temperature import Temperature, Temperatures, drawn, standardise
 from kd_experiments.supervision.weighting import Confident, RightThenWrong, SampleWeights, Weighting
 
 
@@ -59,7 +59,7 @@ class Objective(nn.Module):
     that selecting nobody is plain supervised training [ours]. A taught sample with a second view has its label loss on
     both, each with `label_weight`. Where a KD term is added to a feature method, the weighting is the KD term's alone,
     as in BTKD's plug-in form [paper], and every selected sample counts alike in the feature term. `standardise`
-    compares z-scores of the logits; temperatures are drawn from the logits themselves [ours].
+    compares z-scores of the logits, and revises them; temperatures are drawn from the logits themselves [ours].
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Objective(nn.Module):
             targets=targets,
             labels=batch.labels,
             index=batch.index,
-            weights=everyone if self.distiller.needs_features and self.kd_weight > 0 else weights,
+            weights=weights if self.distiller.reads_logits() or self.kd_weight == 0 else everyone,
             temperature=temperature,
             progress=progress,
             second=None if second is None else SecondView(*self._compare(*second, batch.labels)),
@@ -128,43 +128,33 @@ class Objective(nn.Module):
         weight = self.weight * warm_up(progress, self.warm_up_epochs)
         terms |= {name: weight * term for name, term in self.distiller(compared).items()}
         if self.kd_weight > 0:
-            losses = kd(student.logits, targets.logits, temperature)
+            losses = kd(student.logits, targets.at(temperature), temperature)
             terms["added_kd"] = self.kd_weight * weights.mean(losses)
         return LossTerms(terms, self._statistics(batch, raw, wrong, weights, temperature, progress))
 
-    def _compare(self, student: Output, source: Output, labels: Tensor) -> tuple[Output, Targets, float | Tensor]:
+    def _compare(self, student: Output, source: Output, labels: Tensor) -> tuple[Output, Targets, Temperatures]:
         """What is compared with what in one view, and how sharply."""
-        raw = source.logits.detach()
-        wrong = wrong_rows(raw, labels)
-        logits, temperature = self._revise(student.logits.detach(), raw, labels)
+        targets = Targets(source.logits.detach(), labels, self.revision, self.standardise, source)
+        temperature = drawn(self.temperature, self.revision, student.logits, targets.raw_logits, labels)
         if self.standardise:
-            student, logits = student._replace(logits=standardise(student.logits)), standardise(logits)
-        revised = wrong & (not self.revision.is_none)
-        return student, Targets(logits, raw, wrong, revised, source), temperature
+            student = student._replace(logits=standardise(student.logits))
+        return student, targets, temperature
 
     def _without_source(self, batch: Batch, student: Output, label_losses: Tensor, progress: Progress) -> LossTerms:
         """The label loss, and the terms of a distiller that needs no network to learn from (a virtual teacher)."""
         own = student.logits.detach()
-        nobody = torch.zeros_like(batch.labels, dtype=torch.bool)
         compared = DistillationBatch(
             student=student,
-            targets=Targets(own, own, nobody, nobody, None),
+            targets=Targets(own, batch.labels, NoRevision()),
             labels=batch.labels,
             index=batch.index,
             weights=SampleWeights(batch.selected / len(batch.selected)),
-            temperature=self.temperature(own, own),
+            temperature=Temperatures.of(self.temperature(own, own)),
             progress=progress,
         )
-        terms = {name: self.weight * term for name, term in self.distiller(compared).items()}
+        weight = self.weight * warm_up(progress, self.warm_up_epochs)
+        terms = {name: weight * term for name, term in self.distiller(compared).items()}
         return LossTerms({"label": self.label_weight * label_losses.mean()} | terms, {})
-
-    def _revise(self, student: Tensor, raw: Tensor, labels: Tensor) -> tuple[Tensor, float | Tensor]:
-        """Adjust first, temperatures from what was adjusted — unless the adjustment itself needs a temperature."""
-        if self.revision.at_temperature:
-            temperature = self.temperature(student, raw)
-            return self.revision(raw, labels, temperature), temperature
-        revised = self.revision(raw, labels)
-        return revised, self.temperature(student, revised)
 
     def _label_term(self, losses: Tensor, strong_losses: Tensor | None, wrong: Tensor, selected: Tensor) -> Tensor:
         losses = (1 + (self.label_weight - 1) * selected) * losses
@@ -181,7 +171,7 @@ class Objective(nn.Module):
         raw: Tensor,
         wrong: Tensor,
         weights: SampleWeights,
-        temperature: float | Tensor,
+        temperature: Temperatures,
         progress: Progress,
     ) -> dict[str, Tensor]:
         """Shares are of the batch; they are averaged over an epoch by sample."""
@@ -195,10 +185,12 @@ class Objective(nn.Module):
             if not self.revision.is_none
             else torch.zeros_like(progress.fraction),
         }
-        if isinstance(temperature, Tensor):
-            statistics["temperature_mean"] = temperature.mean()
-            if self.temperature.minimum is not None:
-                statistics["temperature_clamped_share"] = (temperature <= self.temperature.minimum).float().mean()
+        for name, used in (("temperature", temperature.teacher), ("student_temperature", temperature.student)):
+            if isinstance(used, Tensor) and (name == "temperature" or used is not temperature.teacher):
+                statistics[f"{name}_mean"] = used.detach().mean()
+        if self.temperature.minimum is not None and isinstance(temperature.teacher, Tensor):
+            clamped = temperature.teacher <= self.temperature.minimum
+            statistics["temperature_clamped_share"] = clamped.float().mean()
         if isinstance(self.weighting, Confident):
             statistics["confidence_threshold"] = self.weighting.threshold(raw.shape[1], progress)
         if isinstance(self.weighting, RightThenWrong):

@@ -75,6 +75,7 @@ def locked(folder: Path, note: Callable[[str], None]) -> Iterator[None]:
             note(f"waiting for the process that works in {folder}")
             lock.acquire()
     try:
+        files.remove_parts(folder)
         wait()
         yield
     finally:
@@ -230,12 +231,8 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if processes() == 1 or not gradients:
         return
-    flat = torch._utils._flatten_dense_tensors(gradients)
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
     flat /= processes()
-    for gradient, averaged in zip(
-        gradients,
-        torch._utils._unflatten_dense_tensors(flat, gradients),
-        strict=True,
-    ):
-        gradient.copy_(averaged)
+    for gradient, averaged in zip(gradients, flat.split([part.numel() for part in gradients]), strict=True):
+        gradient.copy_(averaged.view_as(gradient))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from kd_experiments import files
+from kd_experiments import files, stopping
+from kd_experiments.training import parallel
 from kd_experiments.training.loop import Training
 
 Row = dict[str, float]
@@ -39,5 +40,12 @@ def train_in(
             files.save(folder / f"snapshot-{training.epoch:04d}.pt", shot)
         files.save(checkpoint, training.state())
         on_epoch(row)
+        stopping.stop_if_asked()
 
-    training.run(evaluate, after_epoch)
+    try:
+        with stopping.between_steps():
+            training.run(evaluate, after_epoch)
+    except stopping.Stopped:
+        if parallel.processes() == 1:  # in the middle of an epoch; several processes have finished different steps
+            files.save(checkpoint, training.state())
+        raise

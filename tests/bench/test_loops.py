@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import replace
 from itertools import islice
 
@@ -12,7 +11,6 @@ from torch import Tensor
 from bench.epoch import plain
 from bench.loops import BareLoop, ConventionalLoop, Endless, Pictures
 from bench.material import Subject
-from bench.seeds import SEEDS, Separate, Together, students
 from kd_experiments.data.dataset import Data
 
 CPU = torch.device("cpu")
@@ -63,17 +61,3 @@ def test_the_bare_loop_updates_the_network_in_every_step(subject: Subject) -> No
     BareLoop(network, subject.data, subject.config.recipe).epoch()
     assert int(network.state_dict()["bn1.num_batches_tracked"]) == 4
     assert not torch.equal(before[0], weights(network)[0])
-
-
-def test_seeds_trained_together_learn_what_they_learn_alone() -> None:
-    images, labels = torch.randn(SEEDS, 6, 3, 8, 8), torch.randint(0, 100, (SEEDS, 6))
-    networks = students("resnet8", CPU)
-    separate, together = Separate(deepcopy(networks)), Together(networks)
-    for _ in range(2):
-        together.step(images, labels)
-        for place in range(SEEDS):
-            separate.step(place, images[place], labels[place])
-    for name, stacked in {**together.parameters, **together.buffers}.items():
-        for place in range(SEEDS):
-            alone = separate.networks[place].state_dict()[name]
-            assert torch.allclose(stacked[place], alone, atol=1e-4), name

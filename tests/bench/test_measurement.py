@@ -18,7 +18,7 @@ from kd_experiments.data.views import Views
 
 KEYS = {
     "figure", "about", "setting", "unit", "better", "target", "met", "median", "min", "max", "repetitions", "values",
-    "parts", "note", "quick", "date", "cores", "load_before", "environment",
+    "parts", "note", "quick", "date", "cores", "load_before", "machine",
 }  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def test_a_line_has_all_that_is_needed_to_judge_it(setting: Setting) -> None:
     assert set(line) == KEYS
     assert (line["median"], line["min"], line["max"], line["repetitions"]) == (2.5, 1.0, 3.0, 3)
     assert line["met"] is True and line["quick"] is True and line["values"] == [3.0, 1.0, 2.5]
-    assert {"commit", "device_name", "packages", "threads", "python"} <= set(line["environment"])
+    assert {"commit", "device_name", "packages", "threads", "python"} <= set(line["machine"])
     empty = json.loads(figure().line(setting))
     assert empty["median"] is None and empty["met"] is None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import epoch, gpu_run, influence, memory, methods, one_teacher, processes, profile
+from bench import epoch, influence, live, memory, methods, one_teacher, processes, profile, whole_run
 from bench.material import Material, Subject
 from bench.measurement import Setting
 from kd_experiments.distillers import DISTILLERS
@@ -67,15 +67,24 @@ def test_one_teacher_for_several_methods(folder: Path, setting: Setting, monkeyp
 def test_every_method_of_the_twenty_reads_only_logits(subject: Subject) -> None:
     for name in one_teacher.METHODS:
         config = subject.with_overrides(f"method={name}")
-        assert config.source == "teacher" and not DISTILLERS[config.method.distiller].needs_features, name
+        assert config.source == "teacher" and DISTILLERS[config.method.distiller].needs == "logits", name
 
 
 def test_method_costs(subject: Subject, setting: Setting) -> None:
-    kd, crd, ab = methods.of_methods(subject, ["kd", "crd", "ab"], 1)
+    kd, rkd, ab = methods.of_methods(subject, ["kd", "rkd", "ab"], 1)
     assert kd.parts["memory_MB"] == kd.parts["kd_memory_MB"]
-    bank = 2 * methods.LARGE * 128 * 4 / 1e6
-    assert crd.parts["memory_MB"][0] > kd.parts["memory_MB"][0] + bank
+    teacher = sum(tensor.nbytes for tensor in subject.teacher.network.parameters()) / 1e6
+    assert ab.parts["memory_MB"][0] > kd.parts["memory_MB"][0] + teacher
+    assert (kd.target, rkd.target, ab.target) == (None, methods.BY_VIEW, None)
     assert len(ab.values) == 1
+
+
+def test_live_methods_are_compared_with_what_they_read(subject: Subject) -> None:
+    found = list(live.of_methods(subject, ["fitnet", "ab", "reviewkd", "dml"], 1))
+    assert ["fitnet" in figure.about for figure in found] == [True, False, False, False]
+    assert [figure.about.split(":")[0] for figure in found] == ["fitnet", "ab, initialising", "ab", "reviewkd"]
+    assert "teacher's nothing" in found[2].about and "stages 0 to 3" in found[1].about
+    assert [figure.target for figure in found] == [live.TARGET] * 3 + [None]
 
 
 def test_a_shortened_training_has_so_many_steps_after_its_initialisation(subject: Subject) -> None:
@@ -129,8 +138,19 @@ def test_the_first_step_ends_the_process(tmp_path: Path) -> None:
 
 
 def test_without_a_gpu_its_run_is_reported_as_not_run(setting: Setting) -> None:
-    (figure,) = gpu_run.figures(setting)
+    (figure,) = whole_run.figures(setting)
     assert figure.values == [] and figure.met is None and "no CUDA" in figure.note
+
+
+def test_a_whole_run_is_worked_out_from_its_epochs(subject: Subject, setting: Setting) -> None:
+    figure = whole_run.extrapolated(subject, setting, epochs=2)
+    assert subject.data.views is not None
+    share = epoch.unseen_share(subject.data.views.count, 240)
+    parts = figure.parts
+    for turn, value in enumerate(figure.values):
+        each = share * parts["fill"][turn] + parts["train"][turn] + parts["evaluate"][turn]
+        assert value == pytest.approx(240 * each)
+    assert len(figure.values) == 2 and figure.unit == "s"
 
 
 def test_a_profile_accounts_for_the_whole_step(subject: Subject, tmp_path: Path) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import pickle
-import struct
+import shutil
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
 from PIL import Image
+from torchvision.datasets import CIFAR10, CIFAR100
 
-from kd_experiments.data.cifar import CIFAR10, CIFAR100, Release
 from kd_experiments.data.cinic10 import CLASS_NAMES
 from kd_experiments.data.settings import DATASETS
 from kd_experiments.places import home
@@ -33,105 +32,50 @@ def config(name: str, **given: Any) -> Any:
     return build_choice(DATASETS, {**defaults, **given}, "dataset")
 
 
-class Python2Pickler(pickle._Pickler):  # type: ignore[misc, name-defined]
-    """Protocol 2 as Python 2 and the NumPy of 2009 wrote it: text is bytes, arrays name `numpy.core.multiarray`."""
-
-    dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
-
-    def __init__(self, file: Any) -> None:
-        super().__init__(file, protocol=2)
-
-    def save_bytes(self, value: bytes) -> None:
-        if len(value) < 256:
-            self.write(pickle.SHORT_BINSTRING + bytes([len(value)]) + value)
-        else:
-            self.write(pickle.BINSTRING + struct.pack("<i", len(value)) + value)
-        self.memoize(value)
-
-    dispatch[bytes] = save_bytes
-
-    def save_array(self, array: np.ndarray) -> None:
-        self.write(pickle.GLOBAL + b"numpy.core.multiarray\n_reconstruct\n")
-        self.write(pickle.GLOBAL + b"numpy\nndarray\n")
-        self.save((0,))
-        self.save(b"b")
-        self.write(pickle.TUPLE3 + pickle.REDUCE)
-        self.memoize(array)
-        columns_first = array.flags.f_contiguous and not array.flags.c_contiguous
-        self.write(pickle.MARK)
-        self.save(1)
-        self.save(array.shape)
-        self.write(pickle.GLOBAL + b"numpy\ndtype\n")
-        self.save(b"u1")
-        self.save(0)
-        self.save(1)
-        self.write(pickle.TUPLE3 + pickle.REDUCE)
-        self.save((3, b"|", None, None, None, -1, -1, 0))
-        self.write(pickle.BUILD)
-        self.save(columns_first)
-        self.save(array.tobytes("F" if columns_first else "C"))
-        self.write(pickle.TUPLE + pickle.BUILD)
-
-    dispatch[np.ndarray] = save_array
-
-
-def pickled(content: dict[bytes, Any]) -> bytes:
-    file = io.BytesIO()
-    Python2Pickler(file).dump(content)
-    return file.getvalue()
-
-
-def cifar_content(release: Release, per_batch: int, classes: int, seed: int = 0) -> dict[str, dict[bytes, Any]]:
-    """What each file of the folder holds; every class is in every batch, coarse classes are label modulo 3."""
-    generator = np.random.default_rng(seed)
-    content: dict[str, dict[bytes, Any]] = {}
-    for name in (*release.train, release.test):
-        labels = [int(label) for label in generator.permutation(np.arange(per_batch) % classes)]
+def cifar_content(release: Any, per_batch: int, classes: int) -> dict[str, dict[str, Any]]:
+    """What each file of the folder holds; every class is in every batch. `release` is torchvision's class."""
+    generator = np.random.default_rng(0)
+    content: dict[str, dict[str, Any]] = {}
+    for name, _ in (*release.train_list, *release.test_list):
         content[name] = {
-            b"batch_label": name.encode(),
-            release.labels_key.encode(): labels,
-            b"data": generator.integers(0, 256, (per_batch, 3072), dtype=np.uint8),
-            b"filenames": [f"image_{i:06d}.png".encode() for i in range(per_batch)],
+            "labels" if release is CIFAR10 else "fine_labels": (generator.permutation(per_batch) % classes).tolist(),
+            "data": generator.integers(0, 256, (per_batch, 3072), dtype=np.uint8),
         }
-        if release.coarse_key is not None:
-            content[name][release.coarse_key.encode()] = [label % 3 for label in labels]
     names = CIFAR10_NAMES if release is CIFAR10 else [f"fine {i}" for i in range(classes)]
-    content[release.meta] = {release.names_key.encode(): [name.encode() for name in names[:classes]]}
-    if release.coarse_key is not None:
-        content[release.meta][b"coarse_label_names"] = [b"coarse 0", b"coarse 1", b"coarse 2"]
-    else:
-        content[release.meta] |= {b"num_cases_per_batch": per_batch, b"num_vis": 3072}
+    content[release.meta["filename"]] = {release.meta["key"]: names[:classes]}
     return content
 
 
-def write_cifar(parent: Path, release: Release = CIFAR10, per_batch: int = 20, classes: int = 10) -> Path:
-    """The extracted folder below `parent`."""
-    folder = parent / release.folder
+def write_cifar(parent: Path, release: Any = CIFAR10, per_batch: int = 20, classes: int = 10) -> Path:
+    """The extracted folder below `parent`, whose files then count as the published ones (until the test ends)."""
+    folder: Path = parent / release.base_folder
     folder.mkdir(parents=True)
     for name, content in cifar_content(release, per_batch, classes).items():
-        (folder / name).write_bytes(pickled(content))
-    (folder / "readme.html").write_text("<html></html>")
+        (folder / name).write_bytes(pickle.dumps(content))
+    publish(folder, release)
     return folder
 
 
-def write_cifar_archive(
-    parent: Path, release: Release = CIFAR10, per_batch: int = 20, order: Sequence[str] | None = None
-) -> tuple[Path, str]:
-    """The archive in `parent`, and its MD5; members stand in the `order` given, or as in the published one."""
-    parent.mkdir(parents=True, exist_ok=True)
-    content = cifar_content(release, per_batch, 10)
-    path = parent / release.archive
-    with tarfile.open(path, "w:gz") as archive:
-        folder = tarfile.TarInfo(f"{release.folder}/")
-        folder.type = tarfile.DIRTYPE
-        archive.addfile(folder)
-        published = [release.meta, *reversed(release.train), release.test]
-        for name in ["readme.html", *(order if order is not None else published)]:
-            data = pickled(content[name]) if name in content else b"<html></html>"
-            member = tarfile.TarInfo(f"{release.folder}/{name}")
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return path, hashlib.md5(path.read_bytes()).hexdigest()
+def publish(folder: Path, release: Any) -> None:
+    """Let the files in a folder pass for the published ones; `conftest` undoes it."""
+
+    def md5(name: str) -> str:
+        return hashlib.md5((folder / name).read_bytes()).hexdigest()
+
+    release.train_list = [[name, md5(name)] for name, _ in release.train_list]
+    release.test_list = [[name, md5(name)] for name, _ in release.test_list]
+    release.meta = {**release.meta, "md5": md5(release.meta["filename"])}
+
+
+def write_cifar_archive(parent: Path, release: Any = CIFAR10) -> Path:
+    """The archive in `parent`, which then counts as the published one."""
+    folder = write_cifar(parent / "unpacked", release)
+    archive: Path = parent / release.filename
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(folder, release.base_folder)
+    shutil.rmtree(parent / "unpacked")
+    release.tgz_md5 = hashlib.md5(archive.read_bytes()).hexdigest()
+    return archive
 
 
 def picture(seed: int, width: int = 32, height: int = 32) -> Image.Image:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torchvision.datasets import CIFAR10, CIFAR100
 
 from kd_experiments.data.label_noise import NoNoise
 from kd_experiments.data.load import READERS, load
@@ -14,8 +15,6 @@ from kd_experiments.data.settings import DATASETS
 from kd_experiments.places import home
 from tests.conftest import Cli, records
 from tests.data.make_datasets import (
-    CIFAR10,
-    CIFAR100,
     config,
     write_cifar,
     write_cinic10,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as TF
 
+from kd_experiments.data.decode import decode_smaller, open_rgb, opened, to_rgb
 from kd_experiments.data.random_crops import RATIO, SCALE, Crop, RandomCrops
 from tests.data.make_datasets import picture
 
@@ -72,3 +75,32 @@ def test_a_crop_depends_on_seed_epoch_and_sample_alone() -> None:
     assert (source.draw(1, 3, torch.arange(50)) != whole).all()
     assert (source.draw(2, 2, torch.arange(50)) != whole).all()
     assert len(whole.unique()) == whole.numel()
+
+
+def test_a_large_jpeg_is_decoded_at_a_fraction_and_shows_nearly_the_same(tmp_path: Path) -> None:
+    """Smaller by 1, 2, 4 or 8 in decoding, never below the size shown; a smooth picture, as the pixels of noise would
+    be averages either way.
+    """
+    rows, columns = np.mgrid[0:700, 0:900]
+    values = np.stack([(rows / 3) % 256, (columns / 4) % 256, ((rows + columns) / 7) % 256], 2)
+    smooth = 128 + 100 * np.sin(values / 40)
+    Image.fromarray(smooth.astype(np.uint8)).save(tmp_path / "large.jpg", quality=95)
+    whole = open_rgb(tmp_path / "large.jpg")
+    divisors = set()
+    for crop in crops(900, 700, count=60):
+        divisor = crop.divisor(128)
+        divisors.add(divisor)
+        assert divisor == 1 or min(crop.width, crop.height) / divisor >= 128
+        with opened(tmp_path / "large.jpg") as image:
+            assert decode_smaller(image, divisor) == divisor
+            ours = np.asarray(crop.apply(to_rgb(image), 128, divisor)).astype(float)
+            assert image.size == (math.ceil(900 / divisor), math.ceil(700 / divisor))
+        theirs = np.asarray(crop.apply(whole, 128)).astype(float)
+        assert abs(ours - theirs).mean() < 1.5 and abs(ours - theirs).max() < 40
+    assert divisors == {1, 2, 4}
+
+
+def test_a_png_is_decoded_wholly(tmp_path: Path) -> None:
+    picture(3, 300, 260).save(tmp_path / "large.png")
+    with opened(tmp_path / "large.png") as image:
+        assert decode_smaller(image, 4) == 1 and to_rgb(image).size == (300, 260)

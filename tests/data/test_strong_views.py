@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.autoaugment import RandAugment, _apply_op
 
-from kd_experiments.data.dataset import Data, Split, channel_statistics
+from kd_experiments.data.dataset import MemoryData, Split, channel_statistics
 from kd_experiments.data.random_crops import RandomCrops
 from kd_experiments.data.streamed import StreamedData
 from kd_experiments.data.strong_views import OPERATIONS, augmented, rand_augment
@@ -73,7 +73,7 @@ def test_a_data_set_shows_a_strong_view_whatever_the_batch(streamed: bool) -> No
     split = Split(given, index % 4, index % 4, index)
     mean, std = channel_statistics(given)
     facts = ("random", split, split, split, tuple("abcd"), mean, std)
-    data = StreamedData(*facts, None, RandomCrops(flip=True), 0) if streamed else Data(*facts, Views(2, True))
+    data = StreamedData(*facts, None, RandomCrops(flip=True), 0) if streamed else MemoryData(*facts, Views(2, True))
     first = data.normalise(given)
     whole = data.strong_view(index, first, 0, 1)
     assert (whole != first).flatten(1).any(1).float().mean() > 0.5

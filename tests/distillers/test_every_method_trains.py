@@ -6,7 +6,6 @@ import io
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,11 +14,11 @@ from torch import Tensor, nn
 
 from kd_experiments.cli.choices import choices
 from kd_experiments.config import Config, check
-from kd_experiments.data.dataset import Data, Split
+from kd_experiments.data.dataset import Data, MemoryData, Split
 from kd_experiments.data.views import Views
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Network, build
-from kd_experiments.run import make_learners
+from kd_experiments.students import make_learners
 from kd_experiments.supervision.selection import NoSelection
 from kd_experiments.teachers.frozen import LiveTeacher
 from kd_experiments.training.loop import Learner, Training
@@ -28,6 +27,7 @@ from tests.conftest import composed
 PAIRS = [("resnet14", "resnet8"), ("wrn_16_1", "vgg8"), ("resnet32x4", "ShuffleV2")]
 CLASSES, SAMPLES, BATCH, EPOCHS = 4, 16, 8, 2
 SMALL = {"initialisation_epochs": 1, "negatives": 8, "reversal_epochs": 1}
+ONE_OF_FOUR = {"ldrld": {"k": 2}}  # of so few classes
 SIZE = {"ft": 16}  # vgg8 would shrink 8 pixels to one place, and there all attention is alike
 
 
@@ -37,7 +37,7 @@ def data_of(size: int) -> Data:
     images = torch.randint(0, 256, (SAMPLES, 3, size, size), dtype=torch.uint8, generator=generator)
     labels = torch.arange(SAMPLES) % CLASSES
     split = Split(images, labels, labels, torch.arange(SAMPLES))
-    return Data(
+    return MemoryData(
         "random", split, split, split, tuple("abcd"), torch.full((3,), 0.5), torch.full((3,), 0.25), Views(1, True)
     )
 
@@ -50,7 +50,7 @@ def given(method: str) -> dict[str, Any]:
 def config_of(method: str, teacher: str, student: str) -> Config:
     """The method file on a pair; without weight decay, so that what has no gradient does not move."""
     content = given(method)
-    small = {key: value for key, value in SMALL.items() if key in content["method"]}
+    small = {key: value for key, value in SMALL.items() if key in content["method"]} | ONE_OF_FOUR.get(method, {})
     recipe = {"epochs": EPOCHS, "batch_size": BATCH, "lr": 0.01, "weight_decay": 0.0, "warmup_epochs": 0}
     return check(
         content
@@ -58,8 +58,8 @@ def config_of(method: str, teacher: str, student: str) -> Config:
             "method": content["method"] | small,
             "recipe": content["recipe"] | recipe,
             "teacher": content["teacher"] | {"network": teacher},
-            "student": {"network": student},
-            "peer": {"network": student},
+            "student": {"network": student, "checkpoint": None},
+            "peer": {"network": student, "checkpoint": None},
         }
     )
 
@@ -87,7 +87,7 @@ def cancelled_by_a_norm(objective: nn.Module) -> set[str]:
 
 def training_of(config: Config, data: Data, teacher: Network) -> Training:
     taught = config.source == "teacher"
-    learners = make_learners(config, data, SimpleNamespace(network=teacher) if taught else None)  # type: ignore[arg-type]
+    learners = make_learners(config, data, (lambda: teacher) if taught else None)
     selected = None if isinstance(config.selection, NoSelection) else (torch.arange(SAMPLES) % 5 != 0).float()
     source = LiveTeacher(teacher, data) if taught else None
     return Training(learners, data, config.recipe, 0, source, selected)
@@ -114,7 +114,9 @@ def test_it_trains(method: str, pair: tuple[str, str]) -> None:
 
     training.run(dict, keep)  # refuses terms that are not finite
 
-    assert len(training.history) == EPOCHS and all("loss_label" in row for row in training.history[1:])
+    stage = config.make_distiller().initialisation_epochs
+    assert [row["epoch"] for row in training.history] == list(range(-stage, EPOCHS))
+    assert all("loss_label" in row for row in training.history[stage:])
     for learner, (network, objective) in zip(training.learners, before, strict=True):
         assert any(not torch.equal(p, network[key]) for key, p in learner.network.named_parameters())
         excused = cancelled_by_a_norm(learner.objective)
@@ -144,7 +146,7 @@ def spoil(learners: Sequence[Learner]) -> None:
 
 
 def test_two_networks_may_teach_each_other_in_two_views() -> None:
-    config = check(config_of("mlld", *PAIRS[0]).given | {"method": given("mlld")["method"] | {"source": "peer"}})
+    config = check(config_of("mlld", *PAIRS[0]).values | {"method": given("mlld")["method"] | {"source": "peer"}})
     training = training_of(config, data_of(8), teacher_of(PAIRS[0][0]))
     training.run(dict, lambda row: None)
     assert {"loss_mlld_strong", "peer_loss_mlld_strong"} <= set(training.history[-1])

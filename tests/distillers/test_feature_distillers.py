@@ -155,7 +155,7 @@ def test_ofd_reads_the_teacher_s_norms_and_keeps_them_out_of_training() -> None:
     images = torch.randn(2, 1, 16, 16)
     distiller = OFD()
     distiller.inspect_networks(student, source)
-    distiller.prepare(student(images), source(images))
+    distiller.build_modules(student(images), source(images))
     last = source.preactivation_norms()[-1]
     assert last is not None
     torch.testing.assert_close(dict(distiller.named_buffers())["margin2"], margin(last))
@@ -167,7 +167,7 @@ def test_ofd_needs_a_batch_norm_at_the_end_of_a_stage() -> None:
     distiller = OFD()
     distiller.inspect_networks(student, source)
     with pytest.raises(UserError, match="stage 1 of the teacher"):
-        distiller.prepare(student.eval()(torch.randn(2, 1, 16, 16)), source.eval()(torch.randn(2, 1, 16, 16)))
+        distiller.build_modules(student.eval()(torch.randn(2, 1, 16, 16)), source.eval()(torch.randn(2, 1, 16, 16)))
 
 
 # VID
@@ -184,7 +184,7 @@ def test_vid_learns_its_variances() -> None:
     torch.manual_seed(0)
     distiller = VID(5.0)
     student, source = (Output(*(_float(part) for part in output(seed))) for seed in (0, 50))
-    distiller.prepare(student, source)
+    distiller.build_modules(student, source)
     guess = distiller.guesses[0]
     assert isinstance(guess, Guess)
     torch.testing.assert_close(guess.variance, torch.full((4,), 5.0))
@@ -211,9 +211,9 @@ def two_samples(momentum: float = 0.5) -> tuple[CRD, Output, Output]:
     """Two samples of two classes: the only negative of each is the other."""
     torch.manual_seed(0)
     distiller = CRD(3, 1, 0.5, momentum)
-    distiller.expect(torch.tensor([1, 0]), 2)
+    distiller.inspect_labels(torch.tensor([1, 0]), 2)
     student, source = (Output(maps(s, 2, 2), (), (), maps(s + 1, 2, d)) for s, d in ((0, 4), (2, 6)))
-    distiller.prepare(student, source)
+    distiller.build_modules(student, source)
     return distiller.double(), student, source
 
 
@@ -261,7 +261,7 @@ def test_crd_draws_every_sample_of_another_class_alike() -> None:
     torch.manual_seed(0)
     labels = torch.tensor([2, 0, 1, 1, 0, 2, 2, 1])
     distiller = CRD(3, 8, 0.07, 0.5)
-    distiller.expect(labels, 3)
+    distiller.inspect_labels(labels, 3)
     asked = torch.tensor([0, 1, 2]).repeat(2000)
     drawn = distiller.draw(asked)
     for label in range(3):
@@ -272,9 +272,9 @@ def test_crd_draws_every_sample_of_another_class_alike() -> None:
 
 def test_crd_wants_enough_samples() -> None:
     with pytest.raises(UserError, match=r"method.negatives=16384: the training set has 1200 samples only"):
-        CRD(128, 16384, 0.07, 0.5).expect(torch.arange(1200) % 10, 10)
+        CRD(128, 16384, 0.07, 0.5).inspect_labels(torch.arange(1200) % 10, 10)
     with pytest.raises(UserError, match="same label"):
-        CRD(128, 10, 0.07, 0.5).expect(torch.zeros(20, dtype=torch.int64), 10)
+        CRD(128, 10, 0.07, 0.5).inspect_labels(torch.zeros(20, dtype=torch.int64), 10)
 
 
 # KDSVD
@@ -325,21 +325,21 @@ def test_stages_are_matched_from_the_deepest() -> None:
 
 def test_a_missing_stage_is_named() -> None:
     with pytest.raises(UserError, match=r"method.stage=4: the student of method=fitnet has the stages 0 to 3 only"):
-        FitNet(4).prepare(output(0), output(0))
+        FitNet(4).build_modules(output(0), output(0))
     with pytest.raises(UserError, match=r"method.stage=-5"):
-        FT(-5, 0.5, 2.0, 1.0, 30).prepare(output(0), output(0))
+        FT(-5, 0.5, 2.0, 1.0, 30).build_modules(output(0), output(0))
 
 
 def test_fsp_wants_equal_widths() -> None:
-    FSP(30, False).prepare(output(0), output(1))
+    FSP(30, False).build_modules(output(0), output(1))
     with pytest.raises(UserError, match=r"\[3, 4, 6, 8\] channels and the teacher's \[3, 4, 6, 9\]"):
-        FSP(30, False).prepare(output(0), output(1, (3, 4, 6, 9)))
+        FSP(30, False).build_modules(output(0), output(1, (3, 4, 6, 9)))
 
 
 def test_the_paraphraser_learns_first_and_is_fixed_afterwards() -> None:
     distiller = FT(-1, 0.5, 2.0, 1.0, 30)
     student, source = output(0), output(1)
-    distiller.prepare(student, source)
+    distiller.build_modules(student, source)
     distiller.double()
     given = batch(student, source, LABELS)
     distiller(given)["ft"].backward()
@@ -353,20 +353,20 @@ def test_the_paraphraser_learns_first_and_is_fixed_afterwards() -> None:
 
 def test_ab_connects_only_what_differs() -> None:
     distiller = AB(1.0, 30, False)
-    distiller.prepare(output(0), output(1, (3, 4, 6, 9)))
+    distiller.build_modules(output(0), output(1, (3, 4, 6, 9)))
     assert [type(connector) for connector in distiller.connectors] == [nn.Identity, nn.Identity, Regressor]
 
 
 def test_reviewkd_reviews_every_stage_and_the_embedding() -> None:
     distiller = ReviewKD(512)
     student, source = output(0), output(1, (3, 5, 7, 9))
-    distiller.prepare(student, source)
+    distiller.build_modules(student, source)
     assert len(distiller.fusions) == 4
     assert [fusion.attention is None for fusion in distiller.fusions] == [False, False, False, True]
 
 
 def test_cc_projects_both_embeddings() -> None:
     distiller = CC(128)
-    distiller.prepare(output(0), output(1, (3, 4, 6, 9)))
+    distiller.build_modules(output(0), output(1, (3, 4, 6, 9)))
     assert distiller.student_projection.weight.shape == (128, 8)
     assert distiller.source_projection.weight.shape == (128, 9)

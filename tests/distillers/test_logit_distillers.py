@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from kd_experiments.distillers.at import at
+from kd_experiments.distillers.base import DistillationBatch, Distiller, LogitDistiller
 from kd_experiments.distillers.ctkd import CTKD, reversal
 from kd_experiments.distillers.dist import column_correlation, row_correlation
-from kd_experiments.distillers.dkd import class_mask, divergence, dkd, one_against_rest
-from kd_experiments.distillers.kd import kd, standardise
+from kd_experiments.distillers.dkd import DKD, class_mask, dkd, one_against_rest
+from kd_experiments.distillers.dtkd import DTKD
+from kd_experiments.distillers.kd import KD, divergence, kd
+from kd_experiments.distillers.ldrld import LDRLD, local_relations, remaining_classes
+from kd_experiments.distillers.logit_mse import logit_mse, probability_mse
 from kd_experiments.distillers.mlld import MLLD
+from kd_experiments.distillers.none import NoDistiller
+from kd_experiments.distillers.ofd import ofd
 from kd_experiments.distillers.rc import correction
-from kd_experiments.distillers.rld import masked_correlation, sample_confidence
+from kd_experiments.distillers.rld import RLD, masked_correlation, sample_confidence
+from kd_experiments.distillers.sdd import SDD
+from kd_experiments.distillers.sld import SLD, pseudo_teacher, started
 from kd_experiments.distillers.tfkd_reg import tfkd_reg, virtual_teacher
+from kd_experiments.distillers.ttm import TTM, power_sum, ttm
 from kd_experiments.distillers.warm_up import warm_up
-from kd_experiments.networks import Output
+from kd_experiments.errors import UserError
+from kd_experiments.networks import Network, Output
+from kd_experiments.supervision.label_loss import JointSoft, ProSelfLC, cross_entropy
 from kd_experiments.supervision.progress import Progress
+from kd_experiments.supervision.revision import NoRevision, ProbabilityShift, Revision, SmoothedLabel
+from kd_experiments.supervision.temperature import LargestLogit, LogitDeviation, Temperatures, standardise
 from kd_experiments.supervision.weighting import SampleWeights
 from tests.golden_distillers import batch
 
@@ -194,3 +210,164 @@ def test_mlld_by_hand() -> None:
         "mlld_strong": instance,
     }
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-5)
+
+
+# Newer methods
+
+
+def lesson(t: float | Temperatures = 4.0, **changes: Any) -> DistillationBatch:
+    return batch(*outputs(logits(0), logits(1)), LABELS, temperature=t, **changes)
+
+
+def test_ttm_and_wttm_at_power_one_are_kl_at_temperature_one() -> None:
+    expected = kd(logits(0), logits(1), 1.0)
+    for weighted in (False, True):
+        torch.testing.assert_close(TTM(weighted).per_sample(lesson(1.0)), expected)
+
+
+@pytest.mark.parametrize("t", [2.0, 5.0])
+def test_ttm_s_gradient_is_the_difference_of_predictions(t: float) -> None:
+    student, teacher = logits(0).requires_grad_(), logits(1)
+    u, q = power_sum(teacher, t), torch.softmax(teacher / t, 1)
+    assert (u >= 1).all() and (u <= 4 ** (1 - 1 / t)).all()
+    for weighted, scale in ((False, torch.ones_like(u)), (True, u)):
+        losses = TTM(weighted).per_sample(batch(*outputs(student, teacher), LABELS, temperature=t))
+        (gradient,) = torch.autograd.grad(losses.sum(), student)
+        torch.testing.assert_close(gradient, scale[:, None] * (torch.softmax(student, 1) - q).detach())
+
+
+def test_dtkd_of_equal_largest_logits_is_kd() -> None:
+    student, teacher = logits(0), logits(1)
+    teacher = teacher - teacher.amax(1, keepdim=True) + student.amax(1, keepdim=True)
+    t = LargestLogit(4.0, 1e-3, False)(student, teacher)
+    torch.testing.assert_close(kd(student, teacher, t), kd(student, teacher, 4.0))
+    both = DTKD(3.0, 1.0, 4.0).per_sample(batch(*outputs(student, teacher), LABELS, temperature=t))
+    torch.testing.assert_close(both, 4 * kd(student, teacher, 4.0))
+
+
+def test_normkd_is_logit_standardisation_times_the_teacher_s_variance() -> None:
+    student, teacher = logits(0), logits(1)
+    t = LogitDeviation(2.0)(student, teacher)
+    expected = teacher.var(1) * kd(standardise(student), standardise(teacher), 2.0)
+    torch.testing.assert_close(kd(student, teacher, t), expected, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("t", [4.0, Temperatures(2.0, 3.0, 6.0)])
+def test_each_network_has_its_own_temperature(t: float | Temperatures) -> None:
+    pair = Temperatures.of(t)
+    given, scaled = lesson(t), outputs(logits(0) / pair.student, logits(1) / pair.teacher)
+    once = batch(*scaled, LABELS, temperature=1.0)
+    for distiller in (KD(), DKD(1.0, 8.0), LDRLD(10.5, 7.0, 2, 0.05)):
+        torch.testing.assert_close(distiller.per_sample(given), pair.scale * distiller.per_sample(once))
+
+
+class OfMaps(Network):
+    """The end of a network."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(channels, 4).double()
+
+
+def regional(scales: tuple[int, ...], host: LogitDistiller, size: int = 4) -> tuple[SDD, DistillationBatch]:
+    torch.manual_seed(0)
+    said, heads = [], (OfMaps(6), OfMaps(8))
+    for head in heads:
+        maps = torch.randn(5, head.fc.in_features, size, size, dtype=torch.float64)
+        said.append(Output(head.fc(maps.mean((2, 3))), (), (), maps.mean((2, 3)), maps))
+    distiller = SDD(scales, 2.0, host)
+    distiller.inspect_networks(*heads)
+    distiller.build_modules(*said)
+    return distiller, batch(*said, LABELS)
+
+
+@pytest.mark.parametrize("host", [KD(), DKD(1.0, 8.0), RLD(1.0, 8.0, 1.0), TTM(True)])
+@pytest.mark.parametrize("revision", [NoRevision(), ProbabilityShift(), SmoothedLabel(0.1)])
+def test_one_region_is_the_host(host: LogitDistiller, revision: Revision) -> None:
+    distiller, given = regional((1,), host)
+    given = replace(given, targets=replace(given.targets, revision=revision))
+    torch.testing.assert_close(distiller.per_sample(given), host.per_sample(given))
+
+
+def test_regions_that_disagree_in_being_right_count_twice() -> None:
+    distiller, given = regional((1, 2), KD())
+    assert given.student.last_map is not None and given.targets.output is not None
+    expected = torch.zeros(5, dtype=torch.float64)
+    maps = given.student.last_map, given.targets.output.last_map
+    places = [(slice(0, 4), slice(0, 4)), *[(slice(i, i + 2), slice(j, j + 2)) for i in (0, 2) for j in (0, 2)]]
+    counted = set()
+    for rows, columns in places:
+        heads = (distiller.student_head[0], distiller.source_head[0])
+        ours, theirs = (head(part[:, :, rows, columns].mean((2, 3))) for head, part in zip(heads, maps, strict=True))
+        weight = 1.0 + ((theirs.argmax(1) == LABELS) != ~given.targets.wrong)
+        counted |= set(weight.tolist())
+        expected = expected + weight * kd(ours, theirs, 4.0) / 5
+    assert counted == {1.0, 2.0}
+    torch.testing.assert_close(distiller.per_sample(given), expected)
+
+
+@pytest.mark.parametrize("host", [MLLD((1.0,), 0.5), SDD((1,), 2.0, KD()), NoDistiller()])
+def test_what_regions_cannot_do_is_said(host: Distiller) -> None:
+    with pytest.raises(UserError, match=r"method\.host\.name"):
+        SDD((1, 2), 2.0, host)
+
+
+def test_ldrld_beyond_its_classes() -> None:
+    student, teacher = logits(0), logits(1)
+    assert remaining_classes(student, teacher, 3, 4.0).abs().max() == 0, "a single class is left"
+    for classes in (2, 4):
+        with pytest.raises(UserError, match=r"method\.k=4"):
+            LDRLD(1.0, 1.0, 4, 0.05).inspect_labels(LABELS, classes)
+
+
+def test_a_student_that_is_right_has_no_pseudo_teacher() -> None:
+    student, labels = logits(0).requires_grad_(), LABELS.clone()
+    labels[0] = student[0].argmax()
+    for detached in (False, True):
+        losses = pseudo_teacher(student, labels, 4.0, detached)
+        assert losses[0] == 0 and losses[1:].max() > 0
+    assert [started(Progress.at(epoch, 100), 0.625).item() for epoch in (0, 61, 62, 99)] == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("make", [lambda: MLLD((), 0.5), lambda: SLD((), 0.6, False), lambda: SDD((), 2.0, KD())])
+def test_an_empty_list_is_named(make: Callable[[], Distiller]) -> None:
+    with pytest.raises(UserError, match=r"method\.\w+=\[\]"):
+        make()
+
+
+HALF = [torch.float16, torch.bfloat16]
+
+
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda s, t: kd(s, t, 4.0),
+        lambda s, t: kd(s, t, 0.5),
+        lambda s, t: dkd(s, t, LABELS, 1.0, 8.0, 4.0),
+        lambda s, t: masked_correlation(s, t, LABELS, 4.0),
+        lambda s, t: sample_confidence(s, t, LABELS, 1.0),
+        lambda s, t: correction(s, LABELS, 4.0),
+        lambda s, t: tfkd_reg(s, LABELS, 0.99, 20.0),
+        lambda s, t: ttm(s, t, 4.0) * power_sum(t, 4.0),
+        lambda s, t: pseudo_teacher(s, LABELS, 4.0, False),
+        lambda s, t: local_relations(s, t, 2, 0.05, 4.0),
+        lambda s, t: remaining_classes(s, t, 2, 4.0),
+        lambda s, t: logit_mse(s, t),
+        lambda s, t: probability_mse(s, t),
+        lambda s, t: row_correlation(torch.softmax(s.float(), 1), torch.softmax(t.float(), 1)),
+        lambda s, t: cross_entropy(s, LABELS),
+        lambda s, t: ProSelfLC(10.0)(s, LABELS, Progress.at(0, 1, 0.7)),
+        lambda s, t: JointSoft(0.5, 0.5)(s, LABELS, Progress.at(0, 1)),
+        lambda s, t: at(s[:, :, None, None], t[:, :, None, None], 2.0),
+        lambda s, t: ofd(s[:, :, None, None], t[:, :, None, None], -torch.ones(4)),
+    ],
+)
+def test_half_precision_is_computed_in_full(loss: Callable[[Tensor, Tensor], Tensor], dtype: torch.dtype) -> None:
+    """Logits over the range in which a square or an exponential of float16 is finite."""
+    student, teacher = (100 * logits(seed).float().to(dtype) for seed in (0, 1))
+    student.requires_grad_()
+    value = loss(student, teacher)
+    (gradient,) = torch.autograd.grad(value.sum(), student)
+    assert value.dtype == torch.float32 and value.isfinite().all() and gradient.isfinite().all()
+    torch.testing.assert_close(value, loss(student.float(), teacher.float()))

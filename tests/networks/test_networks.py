@@ -41,6 +41,9 @@ def test_the_output_fits_together(name: str) -> None:
     assert output.logits.shape == (2, 10)
     assert output.embedding.shape == (2, network.classifier.in_features)
     torch.testing.assert_close(output.logits, again)
+    if output.last_map is not None:
+        torch.testing.assert_close(output.last_map.mean((2, 3)), output.embedding)
+    assert (output.last_map is None) == name.startswith("tv_mobilenet")  # layers stand behind the pooling
     assert [tuple(maps.shape[1:]) for maps in output.features] == network.feature_shapes()
     norms = network.preactivation_norms()
     assert len(output.features) == len(output.preactivations) == len(norms)
@@ -190,3 +193,38 @@ def test_multiply_adds_of_vgg8_by_hand() -> None:
     layers = [(32, 3, 64), (16, 64, 128), (8, 128, 256), (4, 256, 512), (4, 512, 512)]
     convolutions = sum(side**2 * inputs * outputs * 9 for side, inputs, outputs in layers)
     assert multiply_adds(build("vgg8", classes=100)) == convolutions + 512 * 100
+
+
+def test_a_part_of_a_network_says_what_the_whole_one_says(name: str) -> None:
+    size = CATALOGUE[name].native_size
+    network = seeded(name, size=size).eval()
+    shown = images(2, 3, size)
+    with torch.no_grad():
+        whole, ran = network(shown), Counter[str]()
+        for module_name, module in network.named_modules():
+            module.register_forward_hook(lambda *_, name=module_name: ran.update([name]))
+        last = len(whole.features) - 1
+        for stage in range(len(whole.features)):
+            ran.clear()
+            part = network.up_to(shown, stage)
+            for number, (ours, theirs) in enumerate(zip(part.features, whole.features, strict=True)):
+                assert torch.equal(ours, theirs) if number <= stage else ours.numel() == 0
+            for number, (ours, theirs) in enumerate(zip(part.preactivations, whole.preactivations, strict=True)):
+                assert torch.equal(ours, theirs) if number <= stage else ours.numel() == 0
+            assert part.logits.shape == part.embedding.shape == (2, 0)
+            modules = {name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
+            assert stage == last or len(modules & set(ran)) < len(modules)
+
+
+def test_a_network_that_is_one_piece_computes_everything() -> None:
+    class Whole(Network):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = seeded("resnet8")
+            self.head = self.inner.fc
+
+        def forward(self, shown: Tensor) -> Any:
+            return self.inner(shown)
+
+    network, shown = Whole().eval(), images(2, 3, 32)
+    assert torch.equal(network.up_to(shown, 1).logits, network(shown).logits)

@@ -1,320 +1,121 @@
-"""The figures: made from a few tiny runs on digits, and honest about what is missing."""
+"""Figures: nothing overlaps or is cut, nothing lies, and the same runs give the same bytes."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from collections.abc import Iterator
-from dataclasses import replace
+import itertools
+import math
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
-import torch
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-from kd_experiments.cli import composing
-from kd_experiments.config import Config, check
-from kd_experiments.distillers.kd import KD
-from kd_experiments.errors import UserError
-from kd_experiments.networks import Output
-from kd_experiments.places import home
-from kd_experiments.reporting import figures, records
-from kd_experiments.reporting.figures import KINDS, Outcome, btkd, write_figures
-from kd_experiments.reporting.figures import teacher as teacher_files
-from kd_experiments.reporting.figures.__main__ import main
-from kd_experiments.reporting.figures.influence import histogram
-from kd_experiments.reporting.figures.revision import median_confidence, shown_classes
-from kd_experiments.reporting.figures.runs import Run, over_seeds, read_runs, settings, variants
-from kd_experiments.reporting.figures.temperature import temperatures
-from kd_experiments.reporting.figures.threshold import precision_of
-from kd_experiments.run import run
-from kd_experiments.supervision.label_loss import CrossEntropy
-from kd_experiments.supervision.progress import Progress
-from kd_experiments.supervision.revision import NoRevision, ProbabilityShift, Revision, SmoothedLabel
-from kd_experiments.supervision.temperature import FLSW
-from kd_experiments.supervision.weighting import ConstantWeighting
-from kd_experiments.teachers import obtain
-from kd_experiments.training.objective import Batch, Objective
-
-NAMES = {kind.name for kind in KINDS}
-NEED_A_TEACHER = {"revision", "influence", "temperature"}  # its network, not only what it said
-RUNS = (
-    "method=la_dtd snapshots=2",
-    "method=lrds",
-    "method=btkd",
-    "method=cmd_p label_noise=symmetric",
-    "method=cmd_p label_noise=symmetric seed=1",
-    "method=none label_noise=symmetric",
-)
+from kd_experiments.reporting import figures
+from kd_experiments.reporting.figures import COLUMN, PAGE, Drawing, house_style, save
+from kd_experiments.reporting.frame import runs
+from kd_experiments.reporting.study import Study
+from tests.reporting.synthetic import record, several, write
 
 
-def composed(results: Path, overrides: str) -> Config:
-    """A configuration as the command line composes it, tiny."""
-    tiny = ["recipe.epochs=2", "teacher.recipe.epochs=2", "tracking.mode=disabled", "device=cpu"]
-    return check(composing.composed([*tiny, f"paths.results={results}", *overrides.split()]))
+def drawn(drawing: Drawing) -> Figure:
+    with house_style():
+        figure = drawing.draw()
+        figure.set_dpi(100)
+        figure.draw_without_rendering()
+    return figure
 
 
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder with every kind of run that a figure needs; not to be changed."""
-    results = tmp_path_factory.mktemp("figures") / "results"
-    before = os.environ.get("KD_EXPERIMENTS_HOME")
-    os.environ["KD_EXPERIMENTS_HOME"] = str(home())
-    for overrides in RUNS:
-        run(composed(results, overrides))
-    if before is None:
-        del os.environ["KD_EXPERIMENTS_HOME"]
-    return results
+def boxes(figure: Figure) -> list[tuple[str, Any]]:
+    """The extents of all texts that are seen."""
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    inside = []
+    for text in texts:
+        box = text.get_window_extent()
+        axes = text.axes
+        ticks = [] if axes is None else [*axes.get_xticklabels(), *axes.get_yticklabels()]
+        if text in ticks:  # ticks beyond the limits are not drawn
+            low, high = sorted(axes.get_xlim() if text in axes.get_xticklabels() else axes.get_ylim())
+            place = text.get_position()[0 if text in axes.get_xticklabels() else 1]
+            if not low - 1e-9 <= place <= high + 1e-9:
+                continue
+        if box.width > 0:
+            inside.append((text.get_text(), box))
+    return inside
 
 
-@pytest.fixture
-def moved(made: Path, tmp_path: Path) -> Iterator[Path]:
-    """A copy of it that may be changed; its records say that it was made here."""
-    results = tmp_path / "moved"
-    shutil.copytree(made, results)
-    for path in results.glob("runs/*/record.json"):
-        path.write_text(path.read_text().replace(str(made), str(results)))
-    teacher_files._data.cache_clear()
-    yield results
-    teacher_files._data.cache_clear()
+def overlapping(figure: Figure) -> list[tuple[str, str]]:
+    found = []
+    for (one, a), (other, b) in itertools.combinations(boxes(figure), 2):
+        across, down = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+        if across > 1 and down > 1:
+            found.append((one, other))
+    return found
 
 
-@pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the figures that look at teachers, and one that does not: the others would only take time."""
-    monkeypatch.setattr(figures, "KINDS", [kind for kind in KINDS if kind.name in NEED_A_TEACHER | {"btkd"}])
+def clipped(figure: Figure) -> list[str]:
+    edge = figure.bbox
+    return [text for text, box in boxes(figure)
+            if box.x0 < edge.x0 - 1 or box.x1 > edge.x1 + 1 or box.y0 < edge.y0 - 1 or box.y1 > edge.y1 + 1]  # fmt: skip
 
 
-def by_name(outcomes: list[Outcome]) -> dict[str, Outcome]:
-    """The first outcome of each kind."""
-    return {outcome.name: outcome for outcome in reversed(outcomes)}
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    folder = tmp_path_factory.mktemp("runs")
+    long = "lrds selection=teacher_correct ratio=0.55 weighting=right_then_wrong"
+    return Study(runs(write(folder, *several(), *(record(long, seed) for seed in range(3)))))
 
 
-def written(outcomes: list[Outcome]) -> set[str]:
-    """The kinds of which something was written; figures that compare accuracies are no kind."""
-    return {outcome.name for outcome in outcomes if outcome.files} & NAMES
+def test_labels_neither_overlap_nor_clip(study: Study) -> None:
+    assert {one.name.split("-")[0] for one in study.drawings} == {"forest", "quality", "noise", "sweep"}
+    for drawing in study.drawings:
+        figure = drawn(drawing)
+        assert not overlapping(figure), drawing.name
+        assert not clipped(figure), drawing.name
+        assert figure.get_figwidth() in (COLUMN, PAGE) and figure.get_suptitle() == ""
 
 
-def runs_below(results: Path) -> list[Run]:
-    runs, complaints = read_runs(records.read_runs(results).runs, results)
-    assert not complaints
-    return runs
+def test_a_share_ends_at_a_hundred(tmp_path: Path) -> None:
+    made = [record(method, seed, 99.9 - seed / 100) for method in ("kd", "lrds") for seed in range(2)]
+    for drawing in Study(runs(write(tmp_path, *made))).drawings:
+        for axes in drawn(drawing).axes:
+            if "top-1" in axes.get_xlabel() and "difference" not in axes.get_xlabel():
+                assert axes.get_xlim()[1] <= 100
 
 
-def record_of(results: Path, method: str) -> Path:
-    """The record of the first run of a method."""
-    paths = sorted(results.glob("runs/*/record.json"))
-    return next(path for path in paths if json.loads(path.read_text())["config"]["method"]["name"] == method)
+def test_an_interval_beyond_the_axis_is_marked_with_its_value(tmp_path: Path) -> None:
+    top1 = {"kd": (90, 90, 90), "lrds": (91, 91.1, 91.2), "dkd": (70, 91, 99)}
+    made = [record(method, seed, float(value)) for method, values in top1.items() for seed, value in enumerate(values)]
+    drawing = next(one for one in Study(runs(write(tmp_path, *made))).drawings if one.name.endswith("-column"))
+    figure = drawn(drawing)
+    low, high = figure.axes[0].get_xlim()
+    said = [text.get_text() for text in figure.axes[0].texts]
+    assert any(text.startswith("−") for text in said) and any(text.startswith("+") for text in said)
+    assert low > -30 and high < 40 and not overlapping(figure) and not clipped(figure)
 
 
-def test_without_runs_every_figure_names_its_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([f"paths.results={tmp_path}"]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("0 complete runs")
-    for name in NAMES:
-        assert f"\n{name} " in said
-    assert said.count("python -m kd_experiments ") == said.count(f"paths.results={tmp_path}\n") == len(NAMES)
-    assert not (tmp_path / "figures").exists()
+def test_few_seeds_are_points_and_many_are_intervals(tmp_path: Path) -> None:
+    few = [record(method, seed) for method in ("kd", "lrds") for seed in range(5)]
+    many = [record(method, seed) for method in ("kd", "lrds") for seed in range(6)]
+    captions = [Study(runs(write(tmp_path / name, *made))).drawings[0].caption
+                for name, made in (("few", few), ("many", many))]  # fmt: skip
+    assert "points are seeds" in captions[0] and "intervals of means" in captions[1]
 
 
-@pytest.mark.parametrize("argument", ["results", "path.results=x"])
-def test_other_arguments_are_one_line_and_exit_code_2(argument: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([argument]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ") and said.count("\n") == 1
+def test_at_most_eight_series(tmp_path: Path, study: Study) -> None:
+    sweep = next(one for one in study.drawings if one.name.startswith("sweep"))
+    (legend,) = drawn(sweep).legends
+    assert len(legend.get_texts()) <= figures.SERIES
 
 
-def test_all_figures_and_the_same_bytes_again(made: Path) -> None:
-    count, outcomes, complaints = write_figures(made)
-    assert (count, complaints) == (len(RUNS), [])
-    assert written(outcomes) == NAMES == set(by_name(outcomes)) - {"methods"}
-    files = [path for outcome in outcomes for path in outcome.files]
-    assert sorted(path.name for path in files) == sorted(path.name for path in (made / "figures").iterdir())
-    first = {path: path.read_bytes() for path in files}
-    assert all(content[:4] in (b"\x89PNG", b"<?xm") for content in first.values())
-    assert not any(b"<dc:date>" in content for content in first.values())
-    write_figures(made)
-    assert all(path.read_bytes() == content for path, content in first.items())
-
-
-def test_file_names_say_data_teacher_and_student(made: Path) -> None:
-    slugs = [setting.slug.rsplit("-", 1)[0] for setting in settings(runs_below(made))]
-    assert slugs == ["digits-resnet20-resnet8", "digits-symmetric0.4-resnet8"]
-
-
-@pytest.mark.usefixtures("few")
-def test_a_missing_teacher_is_reported_and_never_trained(moved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(obtain, "_train", lambda *_: pytest.fail("a figure trained a teacher"))
-    shutil.rmtree(moved / "teachers")
-    _, outcomes, _ = write_figures(moved)
-    assert written(outcomes) == {"btkd"}
-    for name in NEED_A_TEACHER:
-        outcome = by_name(outcomes)[name]
-        assert "the teacher is not there" in outcome.missing and "teacher.pt" in outcome.missing
-        assert "rerun=true" in outcome.command
-    assert not (moved / "teachers").exists()
-
-
-@pytest.mark.usefixtures("few")
-def test_a_teacher_without_its_network_is_missing_too(moved: Path) -> None:
-    (network,) = moved.glob("teachers/*/teacher.pt")
-    network.unlink()
-    _, outcomes, _ = write_figures(moved)
-    assert written(outcomes) == {"btkd"}
-    assert by_name(outcomes)["revision"].command.startswith(f"rm {network.parent}/record.json && python")
-
-
-@pytest.mark.usefixtures("few")
-def test_data_that_are_not_here_leave_the_other_figures(moved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(*_: object) -> None:
-        raise UserError("dataset=digits: not found")
-
-    monkeypatch.setattr(teacher_files, "load", nothing)
-    _, outcomes, _ = write_figures(moved)
-    assert written(outcomes) == {"btkd"}
-    assert by_name(outcomes)["revision"].missing == "dataset=digits: not found"
-    assert "dataset.download=true" in by_name(outcomes)["revision"].command
-
-
-@pytest.mark.usefixtures("few")
-def test_without_snapshots_temperatures_are_missing(moved: Path) -> None:
-    for path in moved.glob("runs/*/snapshot-*.pt"):
-        path.unlink()
-    _, outcomes, _ = write_figures(moved)
-    assert written(outcomes) == {"revision", "influence", "btkd"}
-    assert "rerun=true snapshots=2" in by_name(outcomes)["temperature"].command
-
-
-@pytest.mark.usefixtures("few")
-def test_a_teacher_that_never_errs_has_nothing_to_revise(moved: Path) -> None:
-    for path in moved.glob("runs/*/record.json"):
-        record = json.loads(path.read_text())
-        if record["teacher"] is not None:
-            record["teacher"]["train_wrong"] = 0
-            path.write_text(json.dumps(record))
-    _, outcomes, _ = write_figures(moved)
-    assert "right on every training image" in by_name(outcomes)["revision"].missing
-
-
-@pytest.mark.usefixtures("few")
-def test_a_record_that_cannot_be_read_is_told_and_left_out(moved: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = record_of(moved, "btkd")
-    record = json.loads(path.read_text())
-    record["config"]["dataset"]["colour"] = "blue"
-    path.write_text(json.dumps(record))
-    assert main([f"paths.results={moved}"]) == 0
-    said = capsys.readouterr().out
-    assert f"left out {path}: dataset.colour: no such key" in said
-    assert "btkd         missing: no complete run" in said
-
-
-@pytest.mark.usefixtures("few")
-def test_older_records_that_lack_a_key_are_drawn_as_its_default(moved: Path) -> None:
-    for path in moved.glob("runs/*/record.json"):
-        record = json.loads(path.read_text())
-        del record["config"]["method"]["kd_weight"], record["config"]["recipe"]["milestones"]
-        path.write_text(json.dumps(record))
-    assert {run.config.method.kd_weight for run in runs_below(moved)} == {0.0}
-    _, outcomes, _ = write_figures(moved)
-    assert written(outcomes) == NEED_A_TEACHER | {"btkd"}
-
-
-@pytest.mark.usefixtures("few")
-def test_the_teacher_is_found_by_the_signature_in_the_record(moved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(obtain, "_train", lambda *_: pytest.fail("a figure trained a teacher"))
-    (folder,) = moved.glob("teachers/*")
-    folder.rename(folder.with_name("0123456789abcdef"))
-    for path in moved.glob("runs/*/record.json"):
-        path.write_text(path.read_text().replace(folder.name, "0123456789abcdef"))
-    _, outcomes, _ = write_figures(moved)
-    assert written(outcomes) == NEED_A_TEACHER | {"btkd"}
-
-
-@pytest.mark.usefixtures("few")
-def test_other_data_than_those_of_the_run_are_not_drawn(moved: Path) -> None:
-    for path in moved.glob("runs/*/record.json"):
-        record = json.loads(path.read_text())
-        record["data"]["test"] = 10000
-        path.write_text(json.dumps(record))
-    _, outcomes, _ = write_figures(moved)
-    assert written(outcomes) == {"btkd"}
-    assert "test is 450, it was 10000" in by_name(outcomes)["revision"].missing
-
-
-def test_variants_of_a_method_are_told_apart_by_what_differs(moved: Path) -> None:
-    path = record_of(moved, "cmd_p")
-    record = json.loads(path.read_text())
-    record["config"]["weighting"]["b"] = 8.0
-    path.write_text(json.dumps(record))
-    labels = [variant.label for variant in variants(runs_below(moved))]
-    assert labels[0] == "none (n = 1)"
-    assert {"cmd_p, weighting.b=4.0 (n = 1)", "cmd_p, weighting.b=8.0 (n = 1)"} < set(labels)
-
-
-def test_bands_are_sample_deviations_over_the_seeds_that_measured(made: Path) -> None:
-    runs = [run for run in runs_below(made) if run.method == "cmd_p"]
-    values = over_seeds(runs, lambda history: history["test_top1"])
-    expected = np.std([run.history["test_top1"].iloc[-1] for run in runs], ddof=1)
-    assert list(values.index) == [1, 2]
-    assert values["sd"].iloc[-1] == pytest.approx(expected)
-
-
-def test_precision_where_nothing_is_taught_is_nothing() -> None:
-    history = pd.DataFrame({"taught_share": [0.0, 0.5], "taught_true_share": [0.0, 0.4]})
-    assert precision_of(history).isna().tolist() == [True, False]
-    assert precision_of(history).iloc[1] == pytest.approx(80)
-
-
-@pytest.mark.parametrize("revision", [NoRevision(), ProbabilityShift(), SmoothedLabel(0.1)])
-def test_temperatures_are_those_of_training(revision: Revision) -> None:
-    generator = torch.Generator().manual_seed(0)
-    student, source = (3 * torch.randn(32, 10, generator=generator) for _ in range(2))
-    labels = torch.randint(10, (32,), generator=generator)
-    temperature = FLSW(tau0=10.0, beta=40.0, gamma=1.0)
-    objective = Objective(
-        label_loss=CrossEntropy(),
-        distiller=KD(),
-        revision=revision,
-        weighting=ConstantWeighting(),
-        temperature=temperature,
-        label_weight=0.0,
-        label_rows="all",
-        weight=1.0,
-    )
-    found = temperatures(revision, temperature, student, source, labels, 16)
-    for part in torch.arange(32).split(16):
-        batch = Batch(part, torch.zeros(16, 1, 8, 8), labels[part], labels[part], torch.ones(16))
-        outputs = (Output(logits[part], (), (), logits[part]) for logits in (student, source))
-        facts = objective(batch, *outputs, Progress.at(0, 1)).facts
-        assert float(found[part].mean()) == pytest.approx(float(facts["temperature_mean"]), rel=1e-6)
-
-
-def test_the_typical_mistake_is_the_one_of_median_confidence() -> None:
-    assert median_confidence(torch.tensor([[9.0, 0.0], [0.1, 0.0], [2.0, 0.0]])) == 2
-
-
-def test_of_many_classes_the_likeliest_are_shown_with_label_and_prediction() -> None:
-    targets = {"teacher": torch.softmax(torch.arange(100.0), 0)}
-    classes = shown_classes(targets, label=3, predicted=99)
-    assert classes == [3, *range(89, 100)]
-
-
-def test_scores_that_are_all_equal_have_a_histogram() -> None:
-    from matplotlib.figure import Figure
-
-    taught = np.array([True, False, True])
-    histogram(Figure().subplots(), np.zeros(3), taught, 0.7)
-
-
-def test_many_variants_of_btkd_take_several_rows_with_one_scale(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    setting = next(setting for setting in settings(runs_below(made)) if "symmetric" not in setting.slug)
-    (one,) = btkd.variants([run for run in setting.runs if run.method == "btkd"])
-    monkeypatch.setattr(btkd, "variants", lambda runs: [one] * 5)
-    monkeypatch.setattr(btkd, "COLUMNS_OF_PANELS", 2)
-    figure = btkd.draw(replace(setting, runs=one.runs))
-    figure.draw_without_rendering()
-    panels = [axes for axes in figure.axes if axes.get_visible()]
-    assert len(panels) == 10
-    assert len({axes.get_ylim() for axes in panels if axes.get_ylim() != (-0.05, 1.05)}) == 1
+def test_files_are_the_same_again_and_hold_text_and_words(tmp_path: Path, study: Study) -> None:
+    drawing = study.drawings[1]
+    one, other = save(drawing, tmp_path / "a", "abc"), save(drawing, tmp_path / "b", "abc")
+    assert [path.suffix for path in one] == [".svg", ".pdf", ".png", ".txt"]
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
+    svg = one[0].read_text()
+    assert "<text" in svg and "ReviewKD" in svg and "runs abc" in svg
+    text = one[3].read_text()
+    assert drawing.caption in text and "In words: top-1 goes from" in text
+    width = int.from_bytes(one[2].read_bytes()[16:20], "big")
+    assert math.isclose(width, COLUMN * 300, abs_tol=2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from kd_experiments.supervision.label_loss import (
     BootSoft,
     ConfidencePenalty,
     CrossEntropy,
+    JointSoft,
     LabelLoss,
     LabelSmoothing,
     ProSelfLC,
@@ -68,3 +71,26 @@ def test_proselflc_trust_has_no_gradient() -> None:
     loss = (1 - trust) * cross_entropy(again, labels) + trust * -(log_p.exp() * log_p).sum(1)
     loss.sum().backward()
     torch.testing.assert_close(got, again.grad)
+
+
+def test_trusts_without_time_or_with_all_of_it() -> None:
+    logits, _ = batch(3)
+    for trust in ("global", "entropy", "maxp"):
+        early, late = (
+            ProSelfLC(1000.0, trust, transit).epsilon(logits, Progress.at(0, 1, 0.5, like=logits)) for transit in (1, 0)
+        )
+        p = torch.softmax(logits, 1)
+        full = {"global": torch.ones(16).double(), "entropy": 1 - entropy(logits) / math.log(6), "maxp": p.amax(1)}
+        assert early.max() < 1e-9
+        torch.testing.assert_close(late, full[trust])
+
+
+def test_a_fixed_trust_in_the_sharpened_prediction() -> None:
+    logits, labels = batch(4)
+    target = 0.5 * torch.nn.functional.one_hot(labels, 6) + 0.5 * torch.softmax(logits / 0.5, 1)
+    expected = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+    torch.testing.assert_close(JointSoft(0.5, 0.5)(logits, labels, Progress.at(0, 1)), expected)
+    logits.requires_grad_()
+    JointSoft(1.0, 0.5)(logits, labels, Progress.at(0, 1)).sum().backward()
+    p, sharp = torch.softmax(logits, 1), torch.softmax(logits / 0.5, 1)
+    torch.testing.assert_close(logits.grad, (p - sharp).detach())

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from kd_experiments.supervision.revision import (
     REVISIONS,
+    LabelAverage,
+    LabelAverageLogits,
     LabelRevision,
     NoRevision,
     ProbabilityShift,
@@ -29,6 +31,8 @@ ALL: dict[str, Revision] = {
     "smoothed_label": SmoothedLabel(0.1),
     "two_class_average": TwoClassAverage(),
     "two_class_average_logits": TwoClassAverageLogits(0.1),
+    "label_average": LabelAverage(),
+    "label_average_logits": LabelAverageLogits(),
 }
 seeds = st.integers(0, 10_000)
 temperatures = st.floats(0.5, 20)
@@ -52,7 +56,10 @@ def test_right_rows_come_back_bit_for_bit(revision: Revision, seed: int, t: floa
     assert torch.equal(revision(logits, labels, t)[right], logits[right])
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name != "none" and "average" not in name])
+FAVOURING = [name for name in ALL if name == "label_average" or ("average" not in name and name != "none")]
+
+
+@pytest.mark.parametrize("name", FAVOURING)
 @given(seed=seeds, t=temperatures)
 def test_revised_rows_favour_the_label(name: str, seed: int, t: float) -> None:
     logits, labels = batch(seed)
@@ -142,3 +149,19 @@ def test_float32_agrees_with_float64(revision: Revision) -> None:
     if isinstance(revision, TwoClassAverageLogits):
         logits = logits.abs()  # away from the singularity
     torch.testing.assert_close(revision(logits.float(), labels, 4.0), revision(logits, labels, 4.0).float())
+
+
+@given(seed=seeds, t=temperatures)
+def test_label_average_makes_the_label_more_likely_than_not(seed: int, t: float) -> None:
+    logits, labels = batch(seed)
+    wrong = wrong_rows(logits, labels)
+    before, after = torch.softmax(logits / t, 1), torch.softmax(LabelAverage()(logits, labels, t) / t, 1)
+    torch.testing.assert_close(after.sum(1), torch.ones(len(after), dtype=after.dtype))
+    assert (after.gather(1, labels[:, None])[wrong] > 0.5).all()
+    others = ~torch.nn.functional.one_hot(labels, 7).bool() & wrong[:, None]
+    torch.testing.assert_close(after[others], before[others] / 2)
+
+
+def test_label_average_of_logits_doubles_the_temperature_and_lifts_the_label() -> None:
+    revised = LabelAverageLogits()(torch.tensor([[4.0, 1.0, -2.0]]), torch.tensor([1]))
+    assert revised.tolist() == [[2.0, 1.0, -1.0]]  # (1 + 1) / 2: not on top

@@ -12,6 +12,9 @@ from kd_experiments.supervision.temperature import (
     FLSW,
     ConstantTemperature,
     DynamicTemperature,
+    LargestLogit,
+    LogitDeviation,
+    Temperatures,
     dynamic_temperature,
 )
 
@@ -67,3 +70,33 @@ def test_float32_agrees_with_float64() -> None:
     torch.testing.assert_close(
         part(student.float(), teacher.float()), part(student, teacher).float(), rtol=1e-4, atol=1e-4
     )
+
+
+def test_the_clamp_is_an_option() -> None:
+    student, teacher = pair(0)
+    for part in (FLSW(10.0, 400.0, 1.0, None), CWSM(10.0, 400.0, None)):
+        assert part(student, teacher).min() < 0 < part(student, teacher).max()
+
+
+def test_largest_logits_share_twice_the_temperature_and_have_a_floor() -> None:
+    student, teacher = pair(1)
+    t = LargestLogit(4.0, 0.01, False)(student, teacher)
+    torch.testing.assert_close(torch.as_tensor(t.teacher) + t.student, torch.full((32,), 8.0, dtype=torch.float64))
+    below = LargestLogit(4.0, 0.01, False)(-student.abs() - 1, -teacher.abs() - 1)
+    assert (torch.as_tensor(below.teacher) == 4).all(), "both at the floor"
+    centred, shifted = (LargestLogit(4.0, 0.01, True)(student, teacher + constant) for constant in (0, 50))
+    torch.testing.assert_close(centred.teacher, shifted.teacher)
+
+
+def test_deviations_have_a_floor_and_a_gradient_there() -> None:
+    student = torch.zeros(2, 5, requires_grad=True)
+    t = LogitDeviation(2.0)(student, student.detach())
+    torch.as_tensor(t.student).sum().backward()
+    assert (torch.as_tensor(t.teacher) > 0).all() and student.grad is not None and not student.grad.any()
+
+
+def test_temperatures_times_and_repeated() -> None:
+    t = Temperatures(torch.tensor([1.0, 2.0]), 3.0, torch.tensor([3.0, 6.0]))
+    twice = t.times(2.0).repeated(2)
+    assert torch.as_tensor(twice.teacher).tolist() == [2, 2, 4, 4] and twice.student == 6
+    assert torch.as_tensor(twice.scale).tolist() == [12, 12, 24, 24]

@@ -103,3 +103,9 @@ def test_confident_only_takes_low_entropies() -> None:
     says = torch.stack([torch.tensor([9.0, 0, 0]), torch.tensor([0.1, 0, 0])])
     weights = Confident(2.0, 0.0, False)(says, torch.zeros(2, dtype=torch.bool), torch.ones(2), Progress.at(0, 1))
     assert weights.tolist() == [0.5, 0.0]
+
+
+def test_a_threshold_may_fall() -> None:
+    times = torch.tensor([0, 0.25, 0.5, 0.75, 1])
+    rising, falling = (confidence_threshold(times, 100, 2.0, b) for b in (4.0, -4.0))
+    torch.testing.assert_close(falling, rising.flip(0))

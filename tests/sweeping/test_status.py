@@ -14,9 +14,10 @@ import pytest
 from kd_experiments.sweeping import listing as listing_module
 from kd_experiments.sweeping.__main__ import main
 from kd_experiments.sweeping.definitions import Job, Sweep, TableLayout
-from kd_experiments.sweeping.listing import duration, listing
+from kd_experiments.sweeping.listing import listing
 from kd_experiments.sweeping.run_status import every_run_status
 from kd_experiments.tracking.record import RunFolder
+from kd_experiments.tracking.words import duration
 
 SWEEP = Sweep(
     "small/some",
@@ -69,8 +70,7 @@ def one_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing_module, "outline", lambda name: (SWEEP.title, len(SWEEP.jobs)))
     monkeypatch.setattr(listing_module, "read", lambda name, results: SWEEP)
     # These records are too poor to tell which sweep they may belong to.
-    begun = {True: {SWEEP.name}, False: set[str]()}
-    monkeypatch.setattr(listing_module, "_begun", lambda results: begun[(results / "runs").exists()])
+    monkeypatch.setattr(listing_module, "begun", lambda names, configs: list(names))
     monkeypatch.setattr(status, "read", lambda name, results: SWEEP)
 
 

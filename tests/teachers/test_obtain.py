@@ -18,8 +18,10 @@ from kd_experiments.networks import build
 from tests.conftest import TINY, Cli, records
 
 
-def checkpoint(path: Path, name: str = "resnet8", classes: int = 10, channels: int = 1, prefix: str = "") -> Path:
-    torch.manual_seed(0)
+def checkpoint(
+    path: Path, name: str = "resnet8", classes: int = 10, channels: int = 1, prefix: str = "", seed: int = 0
+) -> Path:
+    torch.manual_seed(seed)
     network = build(name, classes=classes, channels=channels, size=8)
     torch.save({"model": {prefix + key: value for key, value in network.state_dict().items()}, "epoch": 240}, path)
     return path
@@ -165,6 +167,43 @@ def test_tracin_uses_snapshots_and_says_when_there_are_none(cli: Cli, tmp_path: 
 def test_teacher_record_has_its_facts(cli: Cli, tmp_path: Path) -> None:
     assert cli("method=kd").code == 0
     (path,) = (tmp_path / "teachers").glob("*/record.json")
-    facts = json.loads(path.read_text())
-    for name in ("train_top1", "val_top1", "test_top1", "train_wrong", "train_seconds", "environment", "config"):
-        assert facts[name] is not None, name
+    record = json.loads(path.read_text())
+    for name in ("train_top1", "val_top1", "test_top1", "train_wrong", "train_seconds", "seed"):
+        assert record["facts"][name] is not None, name
+    assert record["identity"]["teacher"]["seed"] == 0 and record["machine"]["threads"] == 1
+
+
+@pytest.mark.parametrize(("claim", "said"), [("unknown", "may have been"), ("true", "was"), ("false", None)])
+def test_record_and_summary_say_whether_a_checkpoint_has_seen_val(
+    cli: Cli, tmp_path: Path, claim: str, said: str | None
+) -> None:
+    answer = cli("method=kd", f"teacher.checkpoint={checkpoint(tmp_path / 'given.pth')}", f"teacher.seen_val={claim}")
+    assert answer.code == 0, answer.err
+    (record,) = records(tmp_path)
+    assert record["teacher"]["seen_val"] == {"unknown": "unknown", "true": True, "false": False}[claim]
+    told = [line for line in answer.out.splitlines() if "held out as val" in line]
+    assert len(told) == (said is not None) and all(f"the checkpoint {said} trained" in line for line in told)
+
+
+def test_a_teacher_trained_here_has_not_seen_val(cli: Cli, tmp_path: Path) -> None:
+    answer = cli("method=kd")
+    assert records(tmp_path)[0]["teacher"]["seen_val"] is False and "held out as val" not in answer.out
+    refused = cli("method=kd", "teacher.seen_val=true")
+    assert refused.code == 2 and "teacher.checkpoint=FILE" in refused.err
+
+
+def test_a_student_may_start_from_a_file(cli: Cli, tmp_path: Path) -> None:
+    """With a control, plain training continued from the same start; another file is another run."""
+    starts = [checkpoint(tmp_path / name, seed=seed) for seed, name in enumerate(("a.pth", "b.pth"))]
+    quiet = ("recipe.lr=1e-9", "recipe.weight_decay=0")
+    for method in ("none", "kd"):
+        for start in starts:
+            assert cli(f"method={method}", "student=resnet8", f"student.checkpoint={start}", *quiet).code == 0
+    given = [torch.load(start, weights_only=True)["model"]["fc.weight"] for start in starts]
+    kept = [
+        torch.load(path, weights_only=True)["model"]["fc.weight"] for path in (tmp_path / "runs").glob("*/student.pt")
+    ]
+    assert len(kept) == 4
+    assert [sum(torch.allclose(end, start, atol=1e-4) for end in kept) for start in given] == [2, 2]
+    missing = cli("method=none", "student.checkpoint=nowhere.pth")
+    assert missing.code == 2 and "student.checkpoint=nowhere.pth: there is no such file" in missing.err

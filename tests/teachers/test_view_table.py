@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from kd_experiments.training.objective import Batch
 from tests.conftest import Cli, records
 
 CPU = torch.device("cpu")
-KIND = TableKind(teacher="t", samples=5, views=3, view_names="pad1", classes=2, dtype="float32")
+KIND = TableKind(teacher="t", samples=5, views=3, view_names="pad1", columns=2, dtype="float32")
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,15 @@ def test_a_table_of_nothing_asks_every_time() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"teacher": "u"}, {"classes": 4}, {"views": 6}, {"view_names": "pad2"}, {"dtype": "float16"}]
+    "change",
+    [
+        {"teacher": "u"},
+        {"columns": 4},
+        {"holds": "embedding"},
+        {"views": 6},
+        {"view_names": "pad2"},
+        {"dtype": "float16"},
+    ],
 )
 def test_a_foreign_table_is_built_anew(tmp_path: Path, change: dict[str, Any]) -> None:
     views = torch.zeros(5, dtype=torch.long)
@@ -102,7 +111,7 @@ def test_table_and_live_teacher_say_the_same_bit_for_bit(data: Any, tmp_path: Pa
     torch.manual_seed(0)
     network = build("resnet8", classes=10, channels=1, size=8).eval().to(memory_format=torch.channels_last)
     kind = TableKind("t", len(data.train), data.views.count, "pad1", 10, "float32")
-    tabulated = TabulatedTeacher(lambda: network, DiskTable(tmp_path / "t", kind, CPU), data)
+    tabulated = TabulatedTeacher(lambda: network, [DiskTable(tmp_path / "t", kind, CPU)], data)
     live = LiveTeacher(network, data)
     for epoch in range(3):  # later epochs find some rows filled: chunks are then composed differently
         views = data.views.draw(0, epoch, len(data.train), CPU)
@@ -110,6 +119,29 @@ def test_table_and_live_teacher_say_the_same_bit_for_bit(data: Any, tmp_path: Pa
         index = torch.randperm(len(data.train))[:64]
         batch = Batch(index, data.in_view(index, views[index]), *[torch.empty(0)] * 3)
         assert torch.equal(tabulated.forward(batch).logits, live.forward(batch).logits)
+
+
+def test_embeddings_by_view_are_the_live_teachers_bit_for_bit(data: Any, tmp_path: Path) -> None:
+    """Also where logits are known already, or embeddings alone: a row that some table lacks is asked for once."""
+    torch.manual_seed(0)
+    network = build("resnet8", classes=10, channels=1, size=8).eval().to(memory_format=torch.channels_last)
+    logits = TableKind("t", len(data.train), data.views.count, "pad1", 10, "float32")
+    embedding = replace(logits, columns=64, holds="embedding")
+    first = DiskTable(tmp_path / "l", logits, CPU)
+    TabulatedTeacher(lambda: network, [first], data).begin_epoch(data.views.draw(0, 0, len(data.train), CPU))
+    tabulated = TabulatedTeacher(lambda: network, [first, DiskTable(tmp_path / "e", embedding, CPU)], data)
+    live = LiveTeacher(network, data)
+    asked = set()
+    for epoch in range(3):
+        views = data.views.draw(0, epoch, len(data.train), CPU)
+        tabulated.begin_epoch(views)
+        asked |= set(enumerate(views.tolist()))
+        assert tabulated.asked == len(asked)
+        index = torch.randperm(len(data.train))[:64]
+        batch = Batch(index, data.in_view(index, views[index]), *[torch.empty(0)] * 3)
+        ours, theirs = tabulated.forward(batch), live.forward(batch)
+        assert torch.equal(ours.logits, theirs.logits) and torch.equal(ours.embedding, theirs.embedding)
+        assert not ours.features
 
 
 def weights(results: Path) -> dict[str, torch.Tensor]:
@@ -148,6 +180,65 @@ def test_students_do_not_depend_on_the_table(cli: Cli, tmp_path: Path) -> None:
     first = found.pop("auto")
     for name, other in found.items():
         assert all(torch.equal(first[key], other[key]) for key in first), name
+
+
+@pytest.mark.parametrize("method", ["rkd", "crd"])
+def test_students_of_embeddings_do_not_depend_on_the_table(cli: Cli, tmp_path: Path, method: str) -> None:
+    """On disk after a run of logits, in memory, off, filled in advance: the same weights; then no live teacher."""
+    tiny = [f"method={method}", *(["method.negatives=50"] if method == "crd" else [])]
+    found = []
+    for name, wish in {
+        "disk": [],
+        "memory": ["teacher.table=memory"],
+        "off": ["teacher.table=off"],
+        "filled": [],
+    }.items():
+        results = tmp_path / name
+        if name == "filled":
+            assert fill(results, *tiny) == 0
+        if name == "disk":
+            assert cli("method=kd", "recipe.epochs=1", f"paths.results={results}").code == 0
+            for run in results.glob("runs/*"):
+                run.rename(results / run.name)
+        answer = cli(*tiny, f"paths.results={results}", *wish)
+        assert answer.code == 0, answer.err
+        found.append(weights(results))
+        kept = {path.name for path in results.glob("teachers/*/views-*")} - {
+            path.name for path in results.glob("teachers/*/*.lock")
+        }
+        both = {"views-pad1-noflip.float32", "views-pad1-noflip-embedding.float32"}
+        assert kept == (both if name in ("disk", "filled") else set())
+    assert all(torch.equal(found[0][key], other[key]) for other in found[1:] for key in found[0])
+
+
+@pytest.mark.parametrize(
+    ("method", "deepest"),
+    [("fitnet", 1), ("ab method.initialisation_epochs=1", None), ("fsp method.initialisation_epochs=1", None)],
+)
+def test_a_teacher_that_computes_only_what_is_read_changes_nothing(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, deepest: int | None
+) -> None:
+    from kd_experiments.networks import Network
+
+    up_to, stages = Network.up_to, set()
+
+    def seen(self: Network, images: torch.Tensor, stage: int) -> Any:
+        stages.add(stage)
+        return up_to(self, images, stage)
+
+    monkeypatch.setattr(Network, "up_to", seen)
+    tiny = [
+        f"method={method.split()[0]}",
+        *method.split()[1:],
+        "student=resnet8",
+        *(["method.stage=1"] if deepest else []),
+    ]
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    assert cli(*tiny, f"paths.results={whole}", "teacher.table=off").code == 0 and not stages
+    assert cli(*tiny, f"paths.results={part}").code == 0
+    assert stages == ({deepest} if deepest else {3})
+    first, second = weights(whole), weights(part)
+    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def fill(results: Path, *more: str) -> int:
@@ -204,7 +295,7 @@ def test_float16_rounds_and_says_so_in_the_signature(cli: Cli, tmp_path: Path) -
 def test_a_table_over_the_budget_is_one_clear_line(cli: Cli, place: str) -> None:
     answer = cli("method=kd", f"teacher.table={place}", "teacher.table_budget=0.000001")
     assert answer.code == 2
-    assert f"teacher.table={place}: the table of what the teacher says about 1,800 views takes 0.0 GiB" in answer.err
+    assert f"teacher.table={place}: the teacher's view table of 1,800 views takes 0.0 GiB" in answer.err
     assert "give teacher.table_budget=1, teacher.table_dtype=float16, or teacher.table=off" in answer.err
 
 
@@ -236,13 +327,13 @@ def _fill_in_a_process(path: Path, asked: Any, started: Any) -> None:
     table = DiskTable(path, kind, CPU)
     put = table.put
 
-    def counted(samples: torch.Tensor, views: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    def counted(samples: torch.Tensor, views: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
         with asked.get_lock():
             asked.value += len(samples)
-        return put(samples, views, logits)
+        return put(samples, views, said)
 
     table.put = counted  # type: ignore[method-assign]
-    source = TabulatedTeacher(lambda: network, table, digits)
+    source = TabulatedTeacher(lambda: network, [table], digits)
     started.wait()
     for view in range(digits.views.count):
         source.answers(torch.full((len(digits.train),), view))

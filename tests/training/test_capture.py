@@ -91,17 +91,20 @@ def test_every_step_of_a_method_stays_on_its_device(method: str) -> None:
     if made.selected is not None:
         made.selected = made.selected.to(device)
     if made.source is not None:
-        made.source = LiveTeacher(copy.deepcopy(teacher_of(PAIRS[0][0])).to(device), made.data)
+        source = copy.deepcopy(teacher_of(PAIRS[0][0])).to(device)
+        made.source = LiveTeacher(source, made.data)
+        made.learners[0].objective.distiller.inspect_networks(made.learners[0].network, source)
     for learner in made.learners:
         learner.network.to(device)
         learner.objective.to(device)
         learner.optimizer = made.recipe.make_optimizer([*learner.network.parameters(), *learner.objective.parameters()])
     images = made.data.in_view(index := torch.arange(6, device=device), index)
-    for epoch in (0, EPOCHS - 1):
+    stage = made.learners[0].objective.distiller.initialisation_epochs
+    for epoch in (-1, EPOCHS - 1) if stage else (0, EPOCHS - 1):
         for learner in made.learners:
             learner.begin_epoch(epoch)
         values = made.train_step(
-            index, index, images, torch.zeros_like(images) if made._twice else None, epoch, 0.5, 0.1
+            index, index, images, torch.zeros_like(images) if made._twice else None, max(epoch, 0), 0.5, 0.1
         )
         assert values.device == device
 
@@ -112,7 +115,8 @@ def test_answers_from_a_table_are_read_where_the_next_epoch_puts_them() -> None:
         views = each.data.views
         assert views is not None
         kind = TableKind("teacher", SAMPLES, views.count, "views", CLASSES, "float32")
-        each.source = TabulatedTeacher(lambda: teacher_of(PAIRS[0][0]), MemoryTable(kind, each.data.device), each.data)
+        table = MemoryTable(kind, each.data.device)
+        each.source = TabulatedTeacher(lambda: teacher_of(PAIRS[0][0]), [table], each.data)
         run(each)
     assert_same(*both)
 

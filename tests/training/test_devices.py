@@ -41,6 +41,32 @@ def test_jobs_take_turns(wanted: str, count: int, number: int, expected: str, mo
 
 
 @pytest.mark.parametrize(
+    ("capability", "flags", "there"),
+    [
+        ("AVX512", "avx2 avx512f avx512_bf16", True),
+        ("AVX512", "avx2 avx512f amx_bf16", True),
+        ("AVX512", "avx2 avx512f", False),
+        ("AVX2", "avx2 avx512f avx512_bf16", False),  # the processor could, but other kernels were asked for
+        ("DEFAULT", "avx2", False),
+        ("SVE256", "asimd bf16", True),
+        ("DEFAULT", "asimd", False),
+    ],
+)
+def test_a_cpu_that_would_emulate_bfloat16_refuses_it(
+    capability: str, flags: str, there: bool, restored: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(devices, "_cpu_flags", lambda: frozenset(flags.split()))
+    assert devices.capability() == capability + there * "+BF16"
+    devices.make_deterministic(CPU, None, "float32")
+    if there:
+        devices.make_deterministic(CPU, None, "bfloat16")
+        return
+    with pytest.raises(UserError, match=rf"bfloat16: device=cpu \(kernels for {capability}\) has no .*float32$"):
+        devices.make_deterministic(CPU, None, "bfloat16")
+
+
+@pytest.mark.parametrize(
     ("device", "precision", "expected"),
     [
         (CPU, "auto", torch.float32),
@@ -49,8 +75,13 @@ def test_jobs_take_turns(wanted: str, count: int, number: int, expected: str, mo
     ],
 )
 def test_a_forward_pass_computes_in_the_precision_that_was_asked_for(
-    device: torch.device, precision: devices.Precision, expected: torch.dtype, restored: None
+    device: torch.device,
+    precision: devices.Precision,
+    expected: torch.dtype,
+    restored: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(devices, "computes_bfloat16", lambda device: True)
     devices.make_deterministic(device, None, precision)
     with devices.autocast(device):
         assert torch.nn.functional.linear(torch.ones(2, 2), torch.ones(2, 2)).dtype == expected
@@ -78,5 +109,5 @@ def test_float32_on_a_gpu_is_float32_and_repeats_itself(restored: None) -> None:
 
 
 def test_a_precision_that_a_device_lacks_is_one_clear_line(restored: None) -> None:
-    with pytest.raises(UserError, match="precision=bfloat16: not available on device=mps; use precision=float32"):
+    with pytest.raises(UserError, match="precision=bfloat16: device=mps has no instructions for it"):
         devices.make_deterministic(torch.device("mps"), None, "bfloat16")

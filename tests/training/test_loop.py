@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -50,13 +52,41 @@ def test_evaluation_moves_no_statistics_and_restores_the_mode() -> None:
         assert all(torch.equal(one, other) for one, other in zip(before, statistics(network), strict=True))
 
 
-def test_statistics_rest_while_a_part_is_initialised() -> None:
-    made = training("ab")  # one epoch of initialisation, one of distillation
+@pytest.mark.parametrize(("method", "moves"), [("ab", True), ("fsp", True), ("ft", False)])
+def test_statistics_move_in_an_initialisation_that_trains_the_student(method: str, moves: bool) -> None:
+    made = training(method)
     learner = made.learners[0]
     before = statistics(learner.network)
-    made.train_epoch(0)
+    made.train_epoch(-1)
     assert learner.initialising
-    assert all(torch.equal(one, other) for one, other in zip(before, statistics(learner.network), strict=True))
-    made.train_epoch(1)
+    after = statistics(learner.network)
+    assert all(torch.equal(one, other) != moves for one, other in zip(before, after, strict=True))
+    made.train_epoch(0)
     assert not learner.initialising
-    assert not any(torch.equal(one, other) for one, other in zip(before, statistics(learner.network), strict=True))
+    assert not any(torch.equal(one, other) for one, other in zip(after, statistics(learner.network), strict=True))
+
+
+def test_the_optimiser_forgets_the_initialisation() -> None:
+    made = training("ab")
+    learner = made.learners[0]
+    made.train_epoch(-1)
+    slots = [slot for slots in learner.optimizer.state.values() for slot in slots.values()]
+    assert any(slot.any() for slot in slots)
+    learner.begin_epoch(0)
+    assert not any(slot.any() for slot in slots)
+    made.train_epoch(0)
+    held = [slot.clone() for slot in slots]
+    learner.begin_epoch(1)
+    assert all(torch.equal(slot, before) for slot, before in zip(slots, held, strict=True)), "once"
+
+
+@pytest.mark.parametrize("resumed_after", [1, 2])
+def test_a_run_resumed_around_the_end_of_the_initialisation_is_the_same(resumed_after: int) -> None:
+    whole, part, again = training("ab"), training("ab"), training("ab")
+    whole.run(dict, lambda row: None)
+    for epoch in range(-1, resumed_after - 1):
+        part.history.append({"epoch": float(epoch), **part.train_epoch(epoch)})
+    again.restore(copy.deepcopy(part.state()))
+    again.run(dict, lambda row: None)
+    for one, other in zip(whole.learners[0].tensors(), again.learners[0].tensors(), strict=True):
+        assert torch.equal(one, other)

@@ -90,7 +90,7 @@ def test_a_broken_image_ends_a_run_or_is_left_out(cli: Cli, tmp_path: Path) -> N
 
 def test_the_signature_is_not_of_workers_but_of_the_users_folder() -> None:
     def signature(*overrides: str) -> str:
-        return check(composed("method=none", *overrides)).signature()
+        return signature(check(composed("method=none", *overrides)))
 
     imagenet = signature("dataset=imagenet")
     assert signature("dataset=imagenet", "dataset.workers=0", "dataset.root=here") == imagenet

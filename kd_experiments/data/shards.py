@@ -1,0 +1,151 @@
+"""Images made small once and kept in shards: tar files in WebDataset's format, which are read from front to back.
+
+A million small files are slow to list and to open, above all on a shared file system, and most of a photograph's pixels
+are thrown away after decoding. A shard holds about a thousand images of all classes, each with its class number:
+`00000042.jpg` and `00000042.cls`, numbered as the files of the data set are sorted.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from kd_experiments import files
+from kd_experiments.data.decode import BrokenImage, opened, to_rgb
+from kd_experiments.data.image_files import ImageFiles
+from kd_experiments.data.image_tree import WORKERS, ImageTree
+from kd_experiments.data.stored import StoredDataset
+from kd_experiments.errors import UserError
+from kd_experiments.randomness import derive, ranking
+
+IN_A_SHARD = 1024
+QUALITY = 92
+_INDEX = "shards.npz"
+
+
+def are_there(folder: Path) -> bool:
+    """Does this folder hold shards that `write` has finished?"""
+    return (folder / _INDEX).is_file()
+
+
+def read(folder: Path, size: int) -> StoredDataset:
+    """The data set that was written to `folder`; images become (3, size, size), as those of single files do."""
+    with np.load(folder / _INDEX) as kept:
+        train, names, labels = int(kept["train"]), kept["names"], torch.from_numpy(kept["labels"])
+        classes, short = tuple(kept["classes"].tolist()), int(kept["size"])
+    if short < size * 8 // 7:
+        raise UserError(
+            f"{folder}: its images were made {short} pixels small, but dataset.image_size={size} shows the centre of "
+            f"{size * 8 // 7}; prepare them with size={size * 8 // 7}, or give a smaller dataset.image_size"
+        )
+    images = ImageFiles(folder, names, size)
+    places = torch.arange(len(labels))
+    return StoredDataset(images[places[:train]], labels[:train], images[places[train:]], labels[train:], classes)
+
+
+def write(tree: ImageTree, size: int, folder: Path, skip_corrupt: bool, say: Callable[[str], None]) -> int:
+    """Write all images of `tree`, their shorter sides `size` pixels, to `folder`; returns how many were left out.
+
+    Larger images are made smaller (bilinear with antialiasing) and stored as JPEG, others stay as they are. May be
+    interrupted and asked again: shards that are there stay. Raises `UserError` for a file that cannot be decoded,
+    unless `skip_corrupt`.
+    """
+    everything = np.arange(len(tree.files))
+    # Every shard has images of all classes: a window of them is a sample of the whole.
+    mixed = ranking(derive(0, "shards"), tree.train).numpy()
+    plan = {
+        f"{part}/{size}-{number:06d}.tar": places[first : first + IN_A_SHARD]
+        for part, places in (("train", mixed), ("val", everything[tree.train :]))
+        for number, first in enumerate(range(0, len(places), IN_A_SHARD))
+    }
+    with files.told_plainly(folder):
+        for number, (name, places) in enumerate(plan.items()):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            if not (folder / name).exists():
+                _write_shard(folder / name, tree, places, size, skip_corrupt)
+            if number % 50 == 49 or number == len(plan) - 1:
+                say(f"shard {number + 1} of {len(plan)}")
+    found = sorted((sample.number, name, sample) for name in plan for sample in _samples(folder / name))
+    missing = len(tree.files) - len(found)
+    if missing and not skip_corrupt:
+        raise UserError(
+            f"{folder}: {missing} images are not in its shards, which were written with skip_corrupt=true; give "
+            f"skip_corrupt=true again, or remove the folder"
+        )
+    files.save_arrays(
+        folder / _INDEX,
+        train=np.array(sum(number < tree.train for number, _, _ in found)),
+        names=np.array([f"{name}:{sample.offset}:{sample.length}".encode() for _, name, sample in found]),
+        labels=np.array([tree.labels[number] for number, _, _ in found], np.int64),
+        classes=np.array(tree.class_names),
+        size=np.array(size),
+    )
+    return missing
+
+
+@dataclass(frozen=True, order=True)
+class _Sample:
+    """Where an image stands in a shard."""
+
+    number: int
+    offset: int
+    length: int
+
+
+def _samples(path: Path) -> Iterator[_Sample]:
+    with tarfile.open(path) as shard:
+        for member in shard:
+            stem, ending = os.path.splitext(member.name)
+            if ending == ".jpg":
+                yield _Sample(int(stem), member.offset_data, member.size)
+
+
+def _write_shard(path: Path, tree: ImageTree, places: Sequence[int], size: int, skip_corrupt: bool) -> None:
+    """One shard, under its name only when it is whole."""
+    temporary = path.with_suffix(".part")
+    with ThreadPoolExecutor(WORKERS) as pool, tarfile.open(temporary, "w") as shard:
+        small = pool.map(lambda place: _small(tree.folder / tree.files[place], size), places)
+        for place, content in zip(places, small, strict=True):
+            if isinstance(content, BrokenImage):
+                if skip_corrupt:
+                    continue
+                raise UserError(
+                    f"{tree.folder / tree.files[place]} ({content}): this image cannot be decoded; replace or remove "
+                    f"it, or leave out all such images with skip_corrupt=true"
+                )
+            _add(shard, f"{place:08d}.jpg", content)
+            _add(shard, f"{place:08d}.cls", str(tree.labels[place]).encode())
+    temporary.replace(path)
+
+
+def _add(shard: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    shard.addfile(member, io.BytesIO(content))
+
+
+def _small(path: Path, size: int) -> bytes | BrokenImage:
+    """An image's bytes, its shorter side at most `size` pixels."""
+    try:
+        with opened(path) as image:
+            short, plain = min(image.size), image.format == "JPEG" and image.mode == "RGB"
+            decoded = to_rgb(image)  # also of an image that stays as it is: it must not be broken
+    except BrokenImage as error:
+        return error
+    if short <= size and plain:
+        return path.read_bytes()
+    if short > size:
+        width, height = (max(size, round(side * size / short)) for side in decoded.size)
+        decoded = decoded.resize((width, height), Image.Resampling.BILINEAR)
+    buffer = io.BytesIO()
+    decoded.save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()

@@ -1,0 +1,114 @@
+"""Every private interface of Hydra, OmegaConf and torch that the suite relies on, in one place.
+
+None of them is promised to stay. `INTERFACES` says which there are and the version each was last seen in; a test looks
+all of them up and names this file when one is gone.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from omegaconf import DictConfig
+    from omegaconf.basecontainer import BaseContainer
+
+# Package -> the version they were seen in, and `module:attribute`.
+INTERFACES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "hydra-core": (
+        "1.3.2",
+        (
+            "hydra._internal.core_plugins.basic_sweeper:BasicSweeper.split_arguments",
+            "hydra._internal.config_loader_impl:ConfigLoaderImpl._apply_overrides_to_config",
+            "hydra._internal.config_repository:ConfigRepository.load_config",
+            "hydra.core.global_hydra:GlobalHydra.config_loader",
+            "hydra.core.override_parser.overrides_parser:OverridesParser.parse_overrides",
+        ),
+    ),
+    "omegaconf": ("2.3.0", ("omegaconf.basecontainer:BaseContainer._get_full_key",)),
+    "torch": ("2.15.0", ("torch.utils.data.dataloader:_MultiProcessingDataLoaderIter._shutdown_workers",)),
+}
+
+
+def missing() -> list[str]:
+    """Interfaces that are gone, each with the version it was seen in."""
+    return [
+        f"{name} ({package} {version})"
+        for package, (version, names) in INTERFACES.items()
+        for name in names
+        if not _is_there(name)
+    ]
+
+
+def _is_there(name: str) -> bool:
+    module, _, path = name.partition(":")
+    try:
+        found = importlib.import_module(module)
+        for attribute in path.split("."):
+            found = getattr(found, attribute)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+def parsed(overrides: Sequence[str]) -> list[Override]:
+    """Overrides as Hydra reads them; raises what Hydra raises."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create().parse_overrides(list(overrides))
+
+
+def product(overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of every job, as Hydra's own sweeper makes them: the product of all values."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    (jobs,) = BasicSweeper.split_arguments(parsed(overrides), max_batch_size=None)
+    return jobs
+
+
+def write_values(overrides: list[Override], config: DictConfig) -> None:
+    """Write plain values into a composed configuration, as Hydra does when it composes."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    ConfigLoaderImpl._apply_overrides_to_config(overrides, config)
+
+
+def group_choices(group: str) -> list[str]:
+    """The choices of a config group; none where there is no such group. Inside `composer()` alone."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    return GlobalHydra.instance().config_loader().get_group_options(group, results_filter=None)
+
+
+@contextmanager
+def files_read_once() -> Iterator[None]:
+    """Inside, Hydra reads every configuration file once, not once for every configuration it composes."""
+    import copy
+
+    from hydra._internal.config_repository import ConfigRepository
+
+    load, known = ConfigRepository.load_config, {}
+
+    def remembered(self: ConfigRepository, config_path: str) -> Any:
+        if known.get(config_path) is None:
+            known[config_path] = load(self, config_path)
+        return copy.deepcopy(known[config_path])
+
+    ConfigRepository.load_config = remembered  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        ConfigRepository.load_config = load  # type: ignore[method-assign]
+
+
+def full_key(node: BaseContainer) -> str:
+    """Where a node stands in its configuration, such as `teacher.recipe`."""
+    return str(node._get_full_key(None))
+
+
+def end_workers(batches: Any) -> None:
+    """End the processes of a DataLoader's iterator at once, not when the last mention of it is forgotten."""
+    batches._shutdown_workers()

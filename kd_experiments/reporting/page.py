@@ -1,0 +1,129 @@
+"""The page: one file with tables, figures and runs that a browser opens without a network."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import gzip
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment
+
+from kd_experiments.reporting.settings import diverged
+from kd_experiments.reporting.study import Study
+from kd_experiments.reporting.table import Table, html
+from kd_experiments.reporting.tables import setting_table
+
+ASSETS = Path(__file__).parent / "assets"
+CHUNK = 200  # runs whose curves and logs are packed together
+EPOCHS = 250_000  # rows of histories in a page, of all runs together, but at least 16 and at most 400 of each
+LOG = 8_000_000  # characters of logs likewise, at least 400 and at most 20,000 of each
+CURVES = ("loss", "lr", "val_top1", "test_top1", "test_nll", "clean_fit", "wrong_fit", "correction")
+
+
+def page(study: Study, figures: Path, results: Path | None) -> str:
+    """HTML; figures are the SVG files in a folder, curves and logs come from `results/runs` where there is one."""
+    frame = study.frame
+    drawings = [
+        {"svg": _base64((figures / f"{one.name}.svg").read_bytes()), "words": one.words, "caption": one.caption}
+        for one in study.drawings
+    ]
+    template = Environment(autoescape=True, trim_blocks=True).from_string((ASSETS / "page.html").read_text())
+    seen = int(diverged(frame).sum()) if len(frame) else 0
+    return template.render(
+        title="Knowledge distillation: runs",
+        subtitle=f"{len(frame):,} runs, {seen:,} of them diverged or unfinished; {len(study.tables)} tables.",
+        digest=study.digest,
+        sentences=study.sentences(),
+        main=_table(setting_table(study.main)) if study.main else None,
+        main_figure=drawings[0] if drawings else None,
+        remarks=frame.attrs.get("left_out", []),
+        tables=[_table(table) for table in study.tables],
+        figures=drawings,
+        runs=_packed(_columns(frame)),
+        chunks=[_packed(chunk) for chunk in _details(frame, results)],
+        css=(ASSETS / "page.css").read_text(),
+        js=(ASSETS / "page.js").read_text(),
+    )
+
+
+def _table(table: Table) -> Mapping[str, Any]:
+    return {"title": table.title, "html": html(table), "notes": [*table.notes, *table.missing]}
+
+
+def _columns(frame: pd.DataFrame) -> dict[str, Any]:
+    """The frame by column: its values, or, where that is shorter, each value once and where it stands."""
+    columns: dict[str, Any] = {}
+    for name in frame.columns:
+        values = [_plain(value) for value in frame[name].tolist()]
+        distinct = {json.dumps(value): value for value in values}
+        if len(distinct) * 2 < len(values):
+            place = {key: number for number, key in enumerate(distinct)}
+            columns[name] = {"values": list(distinct.values()), "at": [place[json.dumps(value)] for value in values]}
+        else:
+            columns[name] = {"values": values}
+    return {"count": len(frame), "size": CHUNK, "columns": columns}
+
+
+def _plain(value: Any) -> Any:
+    return None if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)) else value
+
+
+def _details(frame: pd.DataFrame, results: Path | None) -> Iterator[dict[str, Any]]:
+    """Curves and logs of `CHUNK` runs each, in the order of the frame; none where they do not lie here."""
+    if results is None:
+        return
+    epochs = min(max(16, EPOCHS // max(1, len(frame))), 400)
+    length = min(max(400, LOG // max(1, len(frame))), 20_000)
+    signatures = frame["signature"].tolist()
+    for start in range(0, len(signatures), CHUNK):
+        found = {}
+        for signature in signatures[start : start + CHUNK]:
+            folder = results / "runs" / signature
+            found[signature] = {
+                "curves": _curves(folder / "history.csv", epochs),
+                "log": _tail(folder / "run.log", length),
+            }
+        yield found
+
+
+def _curves(path: Path, most: int) -> dict[str, list[float | None]]:
+    """By name of the figure, at no more than that many epochs, evenly, the last among them."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return {}
+    step = max(1, -(-len(rows) // most))
+    kept = [row for place, row in enumerate(rows) if (len(rows) - 1 - place) % step == 0]
+    return {name: [_number(row.get(name)) for row in kept] for name in ("epoch", *CURVES) if rows and name in rows[0]}
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        return None
+    return float(f"{value:.5g}") if math.isfinite(value) else None
+
+
+def _tail(path: Path, length: int) -> str:
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return text if len(text) <= length else f"...\n{text[-length:].split(chr(10), 1)[-1]}"
+
+
+def _packed(content: Any) -> str:
+    data = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return _base64(gzip.compress(data, compresslevel=6, mtime=0))
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,142 @@
+"""Everything a study gives, as files: tables, figures and page of one frame, whose digest they carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+from kd_experiments import files
+from kd_experiments.places import home
+from kd_experiments.reporting import frame as frames
+from kd_experiments.reporting.figures import save
+from kd_experiments.reporting.page import page
+from kd_experiments.reporting.study import Study
+from kd_experiments.reporting.table import Table, comma_separated, latex, markdown
+from kd_experiments.reporting.tables import setting_table
+
+ROWS = 10  # of the table that a README opens with
+MANIFEST = "report/files.txt"
+
+LAYOUT = """\
+Every number here was computed by this code; numbers from papers lie apart, in `published/`, each with its source.
+
+| where | what |
+| --- | --- |
+| `runs.csv` | every run, one row: identity, seeds, figures of merit, machine; all else is made of it |
+| `tables/` | one page a data set, and each table in full precision as CSV |
+| `figures/` | PDF, SVG and PNG (300 dpi), each with its caption and what it shows in words |
+| `report/index.html` | tables, figures and runs on one page that needs no network |
+| `cost/` | time and memory, where somebody vouched for a quiet machine |
+
+`make tables` makes every table anew from `runs.csv`, byte for byte; `make report` shows your own runs, which change
+nothing here. For LaTeX add `latex=true`, for another reference `reference=METHOD`:
+`python -m kd_experiments.reporting csv=results/runs.csv latex=true`.
+"""
+
+
+def own_folder(results: Path) -> Path:
+    """Where what is made of one's own runs goes: never over what this checkout has committed."""
+    return results / "own" if results.resolve() == (home() / "results").resolve() else results
+
+
+def write(
+    study: Study, folder: Path, results: Path | None, what: Sequence[str], tex: str = "", cost: bool = False
+) -> list[Path]:
+    """Write `what` of tables, figures and page; a file of an earlier call that is not made any more is removed.
+
+    `tex` is `true` for LaTeX of every table, or the name of one; `results` is where curves and logs lie.
+    """
+    made: dict[str, str] = {}
+    if "tables" in what:
+        made |= dict(_tables(study))
+        made |= {f"tables/{name}": text for name, text in _latex(study, tex)}
+        if cost:
+            made |= {f"cost/{table.name}.{end}": text for table in study.costs for end, text in _formats(study, table)}
+        made["README.md"] = readme(study)
+        made["runs.csv"] = frames.to_csv(study.frame)
+    for name, text in made.items():
+        files.write_text(folder / name, text)
+    written = [folder / name for name in made]
+    if "figures" in what or "page" in what:
+        written += [path for one in study.drawings for path in save(one, folder / "figures", study.digest)]
+    if "page" in what:
+        files.write_text(folder / "report/index.html", page(study, folder / "figures", results))
+        written.append(folder / "report/index.html")
+    if {"tables", "figures", "page"} <= set(what):
+        _forget(folder, {path.relative_to(folder).as_posix() for path in written})
+    return written
+
+
+def readme(study: Study) -> str:
+    """One table of at most ten rows, one figure and three sentences; the details folded below."""
+    lines = ["# Results", ""]
+    if study.main is not None:
+        table = _shortened(setting_table(study.main))
+        lines += [markdown(replace(table, notes=[], missing=[])), " ".join(study.sentences()), ""]
+        if study.drawings:
+            one = study.drawings[0]
+            lines += [f"![{one.words}](figures/{one.name}.svg)", "", one.caption, ""]
+        lines += [
+            "<details><summary>How to read it</summary>",
+            "",
+            *(f"- {note}" for note in table.notes),
+            "",
+            "</details>",
+            "",
+        ]
+    else:
+        lines += [" ".join(study.sentences()), ""]
+    pages = sorted({table.data for table in study.tables})
+    contents = [
+        f"- [{name}](tables/{name}.md): {sum(table.data == name for table in study.tables)} tables" for name in pages
+    ]
+    folded = [*contents, *([""] if contents else []), LAYOUT]
+    lines += ["<details><summary>What is here</summary>", "", *folded, "</details>", "", f"Runs {study.digest}."]
+    return "\n".join(lines) + "\n"
+
+
+def _shortened(table: Table) -> Table:
+    """The paper's columns and at most ten rows: the teacher, the student, the reference, and then the highest."""
+    columns = (0, *table.paper)
+    head, rest = list(table.rows[:3]), list(table.rows[3:])
+    figure = table.paper[0]
+    rest.sort(key=lambda row: row.cells[figure].text, reverse=True)
+    kept = [*head, *rest[: ROWS - 3]]
+    rows = [replace(row, cells=[row.cells[place] for place in columns]) for row in table.rows if row in kept]
+    return replace(table, columns=[table.columns[place] for place in columns], rows=rows)
+
+
+def _tables(study: Study) -> Iterator[tuple[str, str]]:
+    """One page a data set, and every table as CSV."""
+    ordered = sorted(study.tables, key=lambda table: table.data)
+    for data, tables in groupby(ordered, key=lambda table: table.data):
+        kept = list(tables)
+        contents = [f"- {table.title}: [CSV]({table.name}.csv)" for table in kept]
+        parts = [f"# {data}\n", "\n".join(contents) + "\n", *map(markdown, kept), f"Runs {study.digest}.\n"]
+        yield f"tables/{data}.md", "\n".join(parts)
+        for table in kept:
+            yield f"tables/{table.name}.csv", comma_separated(table, study.digest)
+
+
+def _latex(study: Study, tex: str) -> Iterator[tuple[str, str]]:
+    for table in study.tables:
+        if tex == "true" or tex == table.name:
+            yield f"{table.name}.tex", latex(table, study.digest)
+            yield f"{table.name}-full.tex", latex(table, study.digest, full=True)
+
+
+def _formats(study: Study, table: Table) -> list[tuple[str, str]]:
+    return [("md", f"{markdown(table, 1)}\nRuns {study.digest}.\n"), ("csv", comma_separated(table, study.digest))]
+
+
+def _forget(folder: Path, written: set[str]) -> None:
+    """Remove what an earlier call wrote here and this one did not; nothing else."""
+    manifest = folder / MANIFEST
+    earlier = manifest.read_text(encoding="utf-8").split("\n") if manifest.exists() else []
+    for name in filter(None, earlier):
+        path = folder / name
+        if name not in written and path.resolve().is_relative_to(folder.resolve()):
+            path.unlink(missing_ok=True)
+    files.write_text(manifest, "\n".join(sorted(written)) + "\n")

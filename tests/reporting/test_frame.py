@@ -1,0 +1,69 @@
+"""The frame of runs: from records, to a file and back, unchanged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from kd_experiments.errors import UserError
+from kd_experiments.reporting.frame import LEFT_OUT, digest, frame_of, runs, to_csv, write_csv
+from tests.reporting.synthetic import record, several, write
+
+
+def test_a_file_gives_the_frame_it_was_written_from(tmp_path: Path) -> None:
+    write(tmp_path, *several()[:20])
+    frame = runs(tmp_path)
+    write_csv(frame, tmp_path / "runs.csv")
+    again = runs(csv=tmp_path / "runs.csv")
+    pd.testing.assert_frame_equal(again, frame)
+    assert digest(again) == digest(frame) and to_csv(again) == to_csv(frame)
+    both = runs(tmp_path, tmp_path / "runs.csv")
+    assert len(both) == 20 and digest(both) == digest(frame)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["1", "1.0", "true", "null", "NaN", "[1, 2]", '"quoted"', "a,b", "two\nlines", "résumé", " ", 1, 1.5, -0.0, True,
+     (1, 2),      (0.1, "x"), 2**60, 1e-300, None],
+)  # fmt: skip
+def test_every_value_keeps_its_type(tmp_path: Path, value: object) -> None:
+    head = {"signature": "a", "stage": "s", "method": "kd", "replicate": "seed=0", "status": "complete"}
+    frame = frame_of([head | {"x.y": value}, head | {"signature": "b"}])
+    write_csv(frame, tmp_path / "runs.csv")
+    again = runs(csv=tmp_path / "runs.csv")
+    pd.testing.assert_frame_equal(again, frame)
+    found = again["x.y"].iloc[0]
+    assert pd.isna(found) if value is None else (found == value and isinstance(found, str) == isinstance(value, str))
+
+
+def test_the_order_of_records_says_nothing(tmp_path: Path) -> None:
+    made = several()[:12]
+    one, other = write(tmp_path / "one", *made), write(tmp_path / "other", *reversed(made))
+    assert to_csv(runs(one)) == to_csv(runs(other))
+
+
+def test_a_record_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    made = [record("kd", seed) for seed in range(3)]
+    write(tmp_path, *made)
+    (tmp_path / "runs" / made[0]["signature"] / "record.json").write_text("{")
+    old = json.dumps(made[1] | {"schema": 1})
+    (tmp_path / "runs" / made[1]["signature"] / "record.json").write_text(old)
+    frame = runs(tmp_path)
+    assert len(frame) == 1 and len(frame.attrs[LEFT_OUT]) == 2
+    assert made[0]["signature"] in " ".join(frame.attrs[LEFT_OUT])
+
+
+def test_a_file_that_is_no_table_of_runs_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="not a table of runs: lacks signature"):
+        runs(csv=tmp_path / "other.csv")
+    with pytest.raises(UserError, match="cannot be read"):
+        runs(csv=tmp_path / "nothing.csv")
+
+
+def test_none_are_a_frame_too(tmp_path: Path) -> None:
+    frame = runs(tmp_path)
+    assert frame.empty and "signature" in frame and len(digest(frame)) == 12

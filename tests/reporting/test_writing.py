@@ -1,0 +1,155 @@
+"""One command, one frame: what is written, that it is the same again, and that it carries the frame's digest."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kd_experiments.places import home
+from kd_experiments.reporting import frame as frames
+from kd_experiments.reporting.__main__ import main
+from kd_experiments.reporting.study import Study
+from kd_experiments.reporting.table import CAPTION, latex
+from kd_experiments.reporting.writing import own_folder
+from tests.reporting.synthetic import METHODS, record, several, write
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    kept = (path for path in folder.rglob("*") if path.is_file() and "runs" not in path.relative_to(folder).parts)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in kept}
+
+
+def test_tables_figures_and_page_carry_one_digest(tmp_path: Path) -> None:
+    write(tmp_path, *(record(method, seed) for method in ("none", "kd", "lrds") for seed in range(3)))
+    assert main([f"paths.results={tmp_path}", "latex=true", "cost=true"]) == 0
+    mark = frames.digest(frames.runs(tmp_path))
+    made = files(tmp_path)
+    assert {"README.md", "runs.csv", "tables/digits.md", "report/index.html", "figures/forest-digits-resnet20-resnet8.pdf",
+            "tables/digits-resnet20-resnet8.tex", "tables/digits-resnet20-resnet8-full.tex"} <= set(made)  # fmt: skip
+    for name, content in made.items():
+        if name not in ("runs.csv", "report/files.txt"):
+            assert mark.encode() in content, name
+    assert frames.digest(frames.runs(csv=tmp_path / "runs.csv")) == mark
+
+
+def test_the_committed_file_gives_the_same_bytes(tmp_path: Path) -> None:
+    write(tmp_path, *several())
+    assert main([f"paths.results={tmp_path}", "write=tables"]) == 0
+    first = files(tmp_path)
+    shutil.rmtree(tmp_path / "runs")
+    shutil.rmtree(tmp_path / "tables")
+    assert main([f"csv={tmp_path / 'runs.csv'}", "write=tables"]) == 0
+    assert files(tmp_path) == first and any(name.startswith("tables/sweep-small-lrds_ratio") for name in first)
+
+
+def test_what_is_committed_here_is_made_of_its_runs(tmp_path: Path) -> None:
+    committed = home() / "results"
+    if not (committed / "runs.csv").exists():
+        pytest.skip("no run is committed yet")
+    listed = subprocess.run(["git", "ls-files", "."], cwd=committed, capture_output=True, text=True, check=True).stdout
+    assert main([f"csv={committed / 'runs.csv'}", f"out={tmp_path}", "write=tables"]) == 0
+    kept = {name for name in listed.split() if name.startswith("tables/") and not name.endswith(".tex")}
+    assert kept | {"README.md", "runs.csv"} == set(files(tmp_path))
+    for name, content in files(tmp_path).items():
+        assert (committed / name).read_bytes() == content, name
+
+
+def test_own_runs_change_nothing_that_is_committed() -> None:
+    assert own_folder(home() / "results") == home() / "results" / "own"
+    assert own_folder(Path("elsewhere")) == Path("elsewhere")
+
+
+def test_a_file_that_is_not_made_any_more_goes_and_others_stay(tmp_path: Path) -> None:
+    write(tmp_path, *(record(method, seed) for method in ("none", "kd") for seed in range(2)))
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "mine.png").write_text("mine")
+    assert main([f"paths.results={tmp_path}"]) == 0
+    shutil.rmtree(tmp_path / "runs")
+    write(tmp_path, *(record(method, seed, noise=0.4) for method in ("none", "kd") for seed in range(2)))
+    assert main([f"paths.results={tmp_path}"]) == 0
+    left = set(files(tmp_path))
+    assert "figures/mine.png" in left and "tables/digits-resnet20-resnet8.csv" not in left
+    assert "tables/digits-symmetric0.4-resnet20-resnet8.csv" in left
+
+
+def test_the_terminal_has_eighty_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long = "lrds selection=teacher_correct ratio=0.55 weighting=right_then_wrong temperature.value=20"
+    write(tmp_path, *several(), *(record(long, seed, finished="2027-01-01T00:00:00+00:00") for seed in range(3)))
+    assert main([f"paths.results={tmp_path}", "write=nothing"]) == 0
+    out = capsys.readouterr().out.split("\n", 1)[1]
+    assert all(len(line) <= 80 for line in out.splitlines())
+    assert "temperature.value=20" in " ".join(out.split()) and "Δ KD [95 %]" in out and "1 of 4 diverged" in out
+    assert list(files(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    "wrong", ["csv=nothing.csv", "source=cloud", "write=some", "sweep=lrds_ratios", "reference=kdd"]
+)
+def test_mistakes_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str) -> None:
+    write(tmp_path, record("kd", 0))
+    assert main([f"paths.results={tmp_path}", wrong]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_no_run_is_told_and_still_makes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([f"paths.results={tmp_path}"]) == 0
+    assert "python -m kd_experiments --multirun method=none,kd,lrds seed=0,1,2" in capsys.readouterr().out
+
+
+def test_a_sweep_has_a_table_when_half_is_there_or_by_name(tmp_path: Path) -> None:
+    whole = [one for one in several() if one["sweep"]]
+    half, less = whole[:54], whole[:53]
+    (grid,) = Study(frames.runs(write(tmp_path / "half", *half))).grids
+    assert grid.jobs == 54 and "54 of 108 runs" in Study(frames.runs(tmp_path / "half")).tables[0].missing[0]
+    frame = frames.runs(write(tmp_path / "less", *less))
+    assert not Study(frame).grids and len(Study(frame, "small/lrds_ratio").grids) == 1
+
+
+def test_a_changed_setting_is_not_in_the_sweep_table(tmp_path: Path) -> None:
+    whole = [one for one in several() if one["sweep"]]
+    whole[0]["typed"].append("dataset=fashion_mnist")
+    (grid,) = Study(frames.runs(write(tmp_path, *whole))).grids
+    assert grid.jobs == 107
+
+
+def test_a_paper_table_is_small(tmp_path: Path) -> None:
+    study = Study(frames.runs(write(tmp_path, *several())))
+    for table in study.tables:
+        for full in (False, True):
+            text = latex(table, study.digest, full)
+            caption = re.search(r"\\caption\{(.*)\}", text)
+            assert caption is not None and len(caption.group(1).split()) <= CAPTION
+            assert r"\resizebox" not in text and r"\label{tab:" in text and r"\begin{tablenotes}" in text
+            columns = [
+                re.sub(r"[^lr]", "", one)
+                for one in re.findall(r"\\begin\{tabular\}\{(?:>\{.*?\}p\{.*?\})?([lr]+)\}", text)
+            ]
+            assert columns and all(len(one) <= (4 if not full else 7) for one in columns)
+    text = latex(study.tables[-2], study.digest)
+    assert text.index("teacher resnet20") < text.index("student (CE)") < text.index("LA + DTD")
+
+
+def test_latex_compiles_in_a_two_column_class(tmp_path: Path) -> None:
+    if shutil.which("pdflatex") is None:
+        pytest.skip("needs pdflatex")
+    study = Study(frames.runs(write(tmp_path, *several())))
+    body = "".join(latex(table, study.digest, full) for table in study.tables for full in (False, True))
+    packages = "\\usepackage[T1]{fontenc}\\usepackage{booktabs,threeparttable,array}"
+    text = f"\\documentclass[twocolumn]{{article}}{packages}\\begin{{document}}{body}\\end{{document}}"
+    (tmp_path / "t.tex").write_text(text, encoding="utf-8")
+    done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"], cwd=tmp_path,
+                          capture_output=True, text=True, errors="replace")  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
+    widest = [float(one) for one in re.findall(r"Overfull \\hbox \((\d+\.\d+)pt", done.stdout)]
+    assert max(widest, default=0.0) < 3.0, widest
+
+
+def test_every_synthetic_method_has_a_published_name() -> None:
+    from kd_experiments.reporting.settings import method_title
+
+    assert method_title("lrds ratio=0.6") == "LRDS ratio=0.6" and method_title("dkd + lrds") == "DKD + LRDS"
+    assert all(method_title(name) != name for name in METHODS)

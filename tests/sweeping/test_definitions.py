@@ -1,0 +1,126 @@
+"""Sweep files: every one composes, and the quick way to a run's signature gives the run's own."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose
+from omegaconf import OmegaConf
+
+from kd_experiments.cli.composing import composer
+from kd_experiments.config import check
+from kd_experiments.errors import UserError
+from kd_experiments.identity import signature
+from kd_experiments.places import home
+from kd_experiments.sweeping import definitions as catalogue
+from kd_experiments.sweeping.definitions import expand, names, outline, read
+from tests.conftest import Cli, records
+
+SMALL = "small/lrds_lambdas"
+
+
+def own_signature(name: str, overrides: list[str]) -> str:
+    """The signature of the run that the command line would start."""
+    given: Any = OmegaConf.to_container(compose("config", [*overrides, f"+sweeps={name}"]), resolve=True)
+    return signature(check(given))
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_sweep_composes(name: str) -> None:
+    """Its first and its last run pass every check, and the head of the file tells the truth about its size."""
+    lines = (home() / "sweeps" / f"{name}.yaml").read_text().splitlines()
+    assert lines[0] == "# @package _global_" and lines[1].startswith("# ")
+    with composer():
+        whole = compose("config", [f"+sweeps={name}"], return_hydra_config=True)
+        jobs = expand([f"{key}={value}" for key, value in whole.hydra.sweeper.params.items()])
+        assert own_signature(name, jobs[0]) != own_signature(name, jobs[-1])
+    size = re.search(r"# Size: (\d+) runs", "\n".join(lines))
+    assert size is None or int(size.group(1)) == len(jobs)
+    assert outline(name) == (lines[1].removeprefix("# "), len(jobs))
+
+
+def test_small_sweeps_are_small() -> None:
+    """What one can ask for on two cores: at most 120 runs on digits each, and 800 together."""
+    sizes = {}
+    for name in names():
+        text = (home() / "sweeps" / f"{name}.yaml").read_text()
+        if "experiment: small/digits" in text:
+            sizes[name] = int(re.search(r"# Size: (\d+) runs", text).group(1))  # type: ignore[union-attr]
+    assert sizes and max(sizes.values()) <= 120 and sum(sizes.values()) <= 800
+    assert all(name.startswith("small/") for name in sizes)
+
+
+@pytest.mark.parametrize("name", ["small/lrds_ratio", "small/lrds_lambdas", "small/cmd_noise_symmetric"])
+def test_signatures_are_those_of_the_runs(name: str) -> None:
+    """Values written into a composed configuration, one job after another, against composing each job afresh."""
+    sweep = read(name)
+    with composer():
+        for job in sweep.jobs[::17]:
+            overrides = [f"{key}={value}" for key, value in job.overrides.items()]
+            assert job.signature == own_signature(name, overrides), overrides
+    assert len({job.signature for job in sweep.jobs}) == len(sweep.jobs)
+
+
+def test_a_sweep_says_what_it_is() -> None:
+    sweep = read(SMALL)
+    assert "lambda1" in sweep.title and sweep.paper.startswith("Lan et al. 2025") and "Size" not in sweep.paper
+    assert sweep.table.rows == ("weighting.lambda1",) and sweep.table.columns == ("weighting.lambda2",)
+    assert sweep.table.reference == {"weighting.lambda1": "4", "weighting.lambda2": "1"}
+    assert list(sweep.jobs[0].overrides) == ["seed", "weighting.lambda1", "weighting.lambda2"]
+    assert sweep.command == f"python -m kd_experiments --multirun +sweeps={SMALL}"
+    assert sweep.command_for({"seed": "2"}) == f"python -m kd_experiments +sweeps={SMALL} seed=2"
+
+
+def test_without_a_layout_the_first_swept_key_makes_the_rows() -> None:
+    table = read("small/fashion_noise").table
+    assert (table.rows, table.columns, table.reference) == (("method",), (), {})
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "{rows: [method], columns: [selection.ratio]}",
+        "{rows: [seed]}",
+        "{reference: {method: lrds}}",
+        "{reference: {revision: none}}",
+        "{rws: [method]}",
+    ],
+)
+def test_a_layout_that_does_not_fit_is_refused(layout: str) -> None:
+    jobs = [{"seed": "0", "method": "kd"}, {"seed": "0", "method": "none"}]
+    with pytest.raises(ValueError, match="table"):
+        catalogue._layout("some", OmegaConf.create(layout), jobs)
+
+
+def test_what_was_composed_is_kept_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = read(SMALL, tmp_path)
+    assert read(SMALL) == first
+    monkeypatch.setattr(catalogue, "_compose_all", lambda name: pytest.fail("composed again"))
+    assert read(SMALL, tmp_path) == first
+    (kept,) = tmp_path.rglob("*.json")
+    kept.write_text(kept.read_text()[:100])
+    monkeypatch.setattr(catalogue, "_compose_all", lambda name: first)
+    assert read(SMALL, tmp_path) == first
+    monkeypatch.setattr(catalogue, "_digest", lambda name: "another")
+    monkeypatch.setattr(catalogue, "_compose_all", lambda name: pytest.fail("composed again"))
+    with pytest.raises(BaseException, match="composed again"):
+        read(SMALL, tmp_path)
+
+
+def test_an_unknown_sweep_is_one_clear_line(cli: Cli, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="did you mean small/lrds_ratio"):
+        read("small/lrds_ratoi")
+    answer = cli("--multirun", "+sweeps=small/lrds_ratoi")
+    assert answer.code == 2 and answer.err.count("\n") == 1
+    assert "+sweeps=small/lrds_ratoi: no such choice; did you mean small/lrds_ratio?" in answer.err
+    assert not records(tmp_path)
+
+
+def test_a_run_does_not_depend_on_how_its_table_is_laid_out(cli: Cli, tmp_path: Path) -> None:
+    assert cli("+sweeps=small/lrds_lambdas", "method=none", "weighting=constant", "revision=none",
+               "selection=none").code == 0  # fmt: skip
+    (record,) = records(tmp_path)
+    assert "table" not in record["config"]

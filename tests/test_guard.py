@@ -1,0 +1,94 @@
+"""Configurations from strangers: nothing is called that is not ours, and no file takes all memory to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kd_experiments.cli import guard
+from kd_experiments.errors import UserError
+from tests.conftest import Cli
+
+MAKES = "{_target_:os.makedirs,name:HERE,exist_ok:true}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [f"+hydra.callbacks.x={MAKES}"],
+        ["+hydra.callbacks.x={_target_:builtins.open,file:HERE,mode:w}"],
+        ["+hydra.callbacks.x={_target_:kd_experiments.sweeping.callback.SweepReport,a:" + MAKES + "}"],
+        ["+hydra.callbacks.x={a:[[" + MAKES + "]]}"],
+        ["+hydra.callbacks.x={_target_:'${evil}'}", "+evil=os.makedirs"],
+        ["+hydra.callbacks.x={_target_:'${missing}'}"],
+        ["+hydra.callbacks.x='${oc.create:\"{_target_: os.makedirs, name: HERE}\"}'"],
+        ["+hydra.callbacks.x='${oc.decode:${text}}'", "+text='{_target_: os.makedirs, name: HERE}'"],
+        ["hydra.launcher._target_=os.makedirs", "+hydra.launcher.name=HERE", "--multirun"],
+        ["hydra.sweeper._target_=os.makedirs", "+hydra.sweeper.name=HERE", "--multirun"],
+        [f"+hydra.callbacks.x={MAKES}", "--multirun", "seed=0,1"],
+        [f"+hydra.callbacks.x={MAKES}", "--cfg", "job"],
+        [f"+dataset.x={MAKES}"],
+        ["hydra/job_logging=default"],
+        ["+hydra.job_logging.handlers.x={class:logging.FileHandler,filename:HERE}"],
+        ["+hydra.job_logging.handlers.x={'()':os.makedirs,name:HERE}"],
+        ["+hydra.hydra_logging.handlers.x={class:logging.StreamHandler,stream:'ext://antigravity.x'}"],
+        ["hydra.searchpath=[pkg://antigravity]"],
+    ],
+    ids=str,
+)
+def test_nothing_strange_is_called(cli: Cli, tmp_path: Path, arguments: list[str]) -> None:
+    here = tmp_path / "outside"
+    answer = cli(*(argument.replace("HERE", str(here)) for argument in arguments))
+    assert answer.code == 2 and answer.err.startswith("error: ") and answer.err.count("\n") == 1, answer.err
+    assert not here.exists()
+
+
+def experiment(folder: Path, text: str) -> str:
+    """An experiment file of a stranger; returns the folder to give as --config-dir."""
+    path = folder / "theirs" / "experiment" / "x.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("# @package _global_\n" + text)
+    return str(folder / "theirs")
+
+
+TEXTS = {
+    "target": "hydra:\n  callbacks:\n    x: {_target_: os.makedirs, name: HERE}\n",
+    "logging": "hydra:\n  job_logging:\n    handlers: {x: {class: logging.FileHandler, filename: HERE}}\n",
+    "searched": "hydra:\n  sweeper:\n    custom_search_space: os.makedirs\n",
+    "python tag": "seed: !!python/object/apply:os.makedirs [HERE]\n",
+    "duplicate key": "seed: 1\nseed: 2\n",
+    "tabs": "recipe:\n\tlr: 1\n",
+    "deep": "seed: " + "[" * 3000 + "]" * 3000 + "\n",
+    "self": "seed: &a [*a]\n",
+    "bomb": "a0: &a0 [1,1,1,1,1,1,1,1,1,1]\n"
+    + "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10)),
+    "large": "# " + "x" * (2 << 20) + "\n",
+    "binary": "seed: \0\n",
+    "list": "- 1\n- 2\n",
+    "text": "hello\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        *((name, ["experiment=x"]) for name in TEXTS),
+        *((name, ["--multirun", "experiment=x,small/digits"]) for name in ("target", "logging", "python tag", "bomb")),
+    ],
+)
+def test_an_experiment_file_of_a_stranger(cli: Cli, tmp_path: Path, name: str, more: list[str]) -> None:
+    here = tmp_path / "outside"
+    folder = experiment(tmp_path, TEXTS[name].replace("HERE", str(here)))
+    answer = cli("--config-dir", folder, *more)
+    assert answer.code == 2 and answer.err.startswith("error: ") and answer.err.count("\n") == 1, answer.err
+    assert not here.exists()
+
+
+def test_what_a_plain_file_may_hold(tmp_path: Path) -> None:
+    path = tmp_path / "fine.yaml"
+    path.write_text("base: &base {lr: 0.1}\nrecipe:\n  <<: *base\n  epochs: 3\n")
+    guard.refuse_yaml(str(path))
+    path.write_text("a: [1")
+    with pytest.raises(UserError, match=r"fine.yaml: no plain YAML in line 1 .*; correct the file"):
+        guard.refuse_yaml(str(path))

@@ -1,0 +1,281 @@
+"""What a run is: equal meaning is one signature and one label, and anything that counts is another."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from kd_experiments import digests, identity, naming
+from kd_experiments.cli import layers
+from kd_experiments.config import Config, check
+from kd_experiments.errors import UserError
+from kd_experiments.identity import EXCLUDED, flattened, signature
+from tests.conftest import Cli, composed, records
+
+METHODS = layers.choices("method")
+PLUG_INS = layers.choices("plug_in")
+GROUPS = (*naming.METHOD_GROUPS, "recipe", "dataset", "teacher", "student", "seed", "label_noise")
+
+
+@functools.cache
+def base(*overrides: str) -> dict[str, Any]:
+    return composed(*overrides)
+
+
+def config(*overrides: str) -> Config:
+    return check(base(*overrides))
+
+
+def label(*overrides: str) -> str:
+    return str(naming.label_of(config(*overrides)))
+
+
+def method_label(*overrides: str) -> str:
+    return naming.label_of(config(*overrides)).method
+
+
+# Equal meanings: each row is one run, however it is typed.
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        (("method=at", "method.kd_weight=0.9"), ("method=at_kd",)),
+        (("method=lrds", "revision.eta=0.8"), ("method=lrds",)),
+        (("method=btkd", "weighting.mean=subset", "recipe.lr=1"), ("method=btkd", "recipe.lr=1.0")),
+        (("method=kd", "temperature.value=4"), ("method=kd", "temperature.value=4.0"), ("method=kd",)),
+        (("method=cmd_s", "weighting.eta=2"), ("method=cmd_s", "weighting.eta=2.0")),
+        (("method=kd", "recipe.weight_decay=-0.0"), ("method=kd", "recipe.weight_decay=0")),
+        (("method=kd", "precision=auto", "device=cpu"), ("method=kd", "precision=float32", "device=cpu")),
+        (("method=none", "teacher=resnet32", "teacher.seed=7"), ("method=none",)),
+        (("method=at", "temperature.value=9"), ("method=at",)),
+        (("method=kd", "recipe.milestones=[3]", "recipe.gamma=0.5"), ("method=kd",)),  # of schedule=step alone
+        (("method=kd", "revision=label_revision", "selection=influence"), ("method=kd", "plug_in=lrds")),
+        (("method=lrds", "selection.ratio=1"), ("method=lr",)),
+        (("method=kd", "recipe=small_12", "recipe.epochs=20"), ("method=kd",)),
+        (("method=kd", "peer=vgg8"), ("method=kd",)),
+        (("method=fitnet", "teacher.table_dtype=float16"), ("method=fitnet",)),
+    ],
+    ids=lambda rows: " = ".join(rows[0]),
+)
+def test_equal_meaning_is_one_signature_and_one_label(spellings: tuple[tuple[str, ...], ...]) -> None:
+    assert len({signature(config(*typed)) for typed in spellings}) == 1
+    assert len({label(*typed) for typed in spellings}) == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (("method=kd", "temperature.value=20"), "kd temperature.value=20"),
+        (("method=dkd", "method.beta=0"), "dkd method.beta=0"),
+        (("method=dkd", "method.warm_up_epochs=1"), "dkd warm_up_epochs=1"),
+        (("method=dkd", "plug_in=lrds"), "dkd + lrds"),
+        (("method=dkd", "plug_in=lrds", "selection.ratio=0.6"), "dkd + lrds ratio=0.6"),
+        (("method=at", "method.kd_weight=0.9"), "at_kd"),
+        (("method=lrds", "selection=random"), "lrds selection=random"),
+        (("method=none", "label_loss=label_smoothing"), "none_ls"),
+        (("method=cmd_p", "peer=wrn_16_1"), "cmd_p peer=wrn_16_1"),
+    ],
+)
+def test_labels_show_what_differs_from_the_methods_file(typed: tuple[str, ...], expected: str) -> None:
+    assert method_label(*typed) == expected
+
+
+def test_every_method_file_has_its_own_name() -> None:
+    alike: dict[str, list[str]] = {}
+    for method in METHODS:
+        alike.setdefault(signature(config(f"method={method}")), []).append(method)
+    for methods in alike.values():
+        assert {method_label(f"method={method}") for method in methods} == {min(methods)}
+
+
+@pytest.mark.parametrize("plug_in", PLUG_INS)
+def test_files_are_read_as_hydra_composes_them(plug_in: str) -> None:
+    for method in METHODS:
+        for network in ("resnet8", "MobileNetV2"):
+            whole = base(f"method={method}", f"plug_in={plug_in}", f"student={network}")
+            read = layers.method_values(method, plug_in, whole)
+            assert read == {group: whole[group] for group in read}, method
+
+
+# Random changes of any key: one label is one configuration, and the other way round.
+def values_for(key: str, value: Any) -> st.SearchStrategy[Any]:
+    """Other values of a key of the same kind, its own among them."""
+    if isinstance(value, bool):
+        return st.booleans()
+    if isinstance(value, int):
+        return st.sampled_from([value, value + 1, 2 * value + 1])
+    if isinstance(value, float):
+        return st.sampled_from([value, value * 0.5 + 0.25, value * 0.25])
+    return st.just(value)
+
+
+@st.composite
+def configurations(draw: st.DrawFn) -> tuple[dict[str, Any], str]:
+    """A composed configuration with up to three keys changed, and what was changed."""
+    method, plug_in = draw(st.sampled_from(METHODS)), draw(st.sampled_from(PLUG_INS))
+    whole = base(f"method={method}", f"plug_in={plug_in}")
+    flat = {key: value for key, value in flattened(whole).items() if key.split(".")[0] in GROUPS}
+    changed = draw(st.lists(st.sampled_from(sorted(flat)), max_size=3, unique=True))
+    drawn = {key: draw(values_for(key, flat[key])) for key in changed}
+    return with_values(whole, drawn), f"{method} {plug_in} {drawn}"
+
+
+def with_values(nested: Mapping[str, Any], changes: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    return {
+        key: with_values(value, changes, f"{prefix}{key}.")
+        if isinstance(value, Mapping)
+        else changes.get(f"{prefix}{key}", value)
+        for key, value in nested.items()
+    }
+
+
+SEEN: dict[str, str] = {}  # label -> signature, over all examples
+NAMED: dict[str, str] = {}
+
+
+@settings(max_examples=150)
+@given(configurations())
+def test_one_label_is_one_configuration(drawn: tuple[dict[str, Any], str]) -> None:
+    whole, what = drawn
+    try:
+        made = check(whole)
+    except UserError:
+        return
+    name, of_run = str(naming.label_of(made)), signature(made)
+    assert SEEN.setdefault(name, of_run) == of_run, (what, name)
+    assert NAMED.setdefault(of_run, name) == name, (what, name)
+
+
+@settings(max_examples=100)
+@given(st.sampled_from(METHODS), st.data())
+def test_a_key_counts_unless_it_is_excluded_or_not_used(method: str, data: st.DataObject) -> None:
+    """Changing one key changes the signature exactly where the identity holds the key."""
+    whole = base(f"method={method}")
+    flat = {key: value for key, value in flattened(whole).items() if isinstance(value, int | float)}
+    key = data.draw(st.sampled_from(sorted(flat)))
+    value = flat[key]
+    other = not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else value * 0.5 + 0.125
+    try:
+        before, after = check(whole), check(with_values(whole, {key: other}))
+    except UserError:
+        return
+    excluded = any(key == one or key.startswith(f"{one}.") for one in EXCLUDED)
+    counts = key in flattened(identity.run_identity(before)) or key in flattened(identity.run_identity(after))
+    assert not (excluded and counts)
+    assert (signature(before) != signature(after)) == counts, key
+
+
+def test_a_new_key_counts_by_itself() -> None:
+    """No list names what counts: everything that is neither excluded nor unused is in the identity."""
+    made = config("method=lrds")
+    missing = set(flattened(made.values)) - set(flattened(identity.run_identity(made)))
+    unused = {"method.temperature", "peer.network", "recipe.milestones", "recipe.gamma", "teacher.snapshots"}
+    unused |= {"temperature.name", "temperature.value", "teacher.recipe.milestones", "teacher.recipe.gamma"}
+    assert {key for key in missing if key not in EXCLUDED and key.split(".")[0] not in EXCLUDED} <= unused
+
+
+# The user's own data and code.
+def photos(folder: Path, classes: int = 2, images: int = 6) -> Path:
+    rng = np.random.default_rng(0)
+    for part in ("train", "val"):
+        for number in range(classes):
+            below = folder / part / f"class{number}"
+            below.mkdir(parents=True)
+            for image in range(images):
+                pixels = rng.integers(0, 255, (9, 9, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(below / f"{image}.png")
+    return folder
+
+
+def test_own_images_are_named_by_their_content(tmp_path: Path) -> None:
+    def named(folder: Path) -> str:
+        return signature(check(composed("dataset=image_folder", f"dataset.root={folder}", f"paths.results={tmp_path}")))
+
+    two = photos(tmp_path / "two")
+    first = named(two)
+    shutil.move(two, tmp_path / "moved")
+    assert named(tmp_path / "moved") == first
+    assert named(photos(tmp_path / "three", classes=3)) != first
+    (tmp_path / "moved" / "train" / "class0" / "0.png").unlink()
+    fewer = named(tmp_path / "moved")
+    assert fewer != first
+    changed = tmp_path / "moved" / "train" / "class0" / "1.png"
+    Image.fromarray(np.zeros((9, 9, 3), dtype=np.uint8)).save(changed)
+    assert named(tmp_path / "moved") not in (first, fewer)
+
+
+def test_own_modules_are_named_by_their_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "own_parts"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "helper.py").write_text("def half(x):\n    return x / 2\n")
+    (folder / "loss.py").write_text("from own_parts.helper import half\n\n\nclass Loss:\n    use = half\n")
+    (folder / "other.py").write_text("X = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def source() -> str:
+        for name in [name for name in sys.modules if name.split(".")[0] == "own_parts"]:
+            del sys.modules[name]
+        digests.of_source.cache_clear()
+        return digests.own_source("own_parts.loss")
+
+    first = source()
+    (folder / "other.py").write_text("X = 2\n")
+    assert source() == first, "not used by it"
+    (folder / "helper.py").write_text("def half(x):\n    return x * 0.5\n")
+    assert source() != first
+
+
+def test_code_that_changed_is_told(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli("method=dkd").code == 0
+    (record,) = records(tmp_path)
+    assert {"distillers.dkd", "training.loop", "networks.resnet", "data.digits"} <= record["code"].keys()
+    assert not {"distillers.crd", "networks.vgg", "reporting.tables", "tracking.summary"} & record["code"].keys()
+    assert "with other code" not in cli("method=dkd").out
+    real = digests.of_source
+    monkeypatch.setattr(digests, "of_source", lambda path: "other" if path.name == "dkd.py" else real(path))
+    again = cli("method=dkd").out
+    assert "already done, but with other code: distillers.dkd changed since; rerun=true repeats it" in again
+
+
+def test_a_record_knows_its_machine(cli: Cli, tmp_path: Path) -> None:
+    assert cli("method=none").code == 0
+    machine = records(tmp_path)[0]["machine"]
+    assert machine["capability"] and machine["cpu"] and machine["threads"] == 1
+    assert {"torch", "numpy", "torchvision"} <= machine["packages"].keys()
+
+
+def test_signature_is_printed(cli: Cli) -> None:
+    first = cli("--signature", "method=dkd", "plug_in=lrds", tiny=False)
+    assert first.code == 0
+    lines = dict(line.split(maxsplit=1) for line in first.out.splitlines())
+    assert lines["signature"] == signature(config("method=dkd", "plug_in=lrds"))
+    assert lines["label"].startswith("dkd + lrds on digits, ")
+    assert cli("--signature", "method=dkd", "plug_in=lrds", tiny=False).out == first.out
+    none = cli("--signature", "method=none", tiny=False)
+    assert dict(line.split(maxsplit=1) for line in none.out.splitlines())["teacher"] == "none"
+
+
+def test_done_is_answered_without_torch(cli: Cli, tmp_path: Path) -> None:
+    arguments = ["method=none", "tracking.mode=disabled", "dataset.train_size=200", "recipe.epochs=1"]
+    assert cli(*arguments, tiny=False).code == 0
+    program = (
+        "import sys; sys.argv = ['kd_experiments', *sys.argv[1:]]; from kd_experiments.__main__ import main; "
+        "code = main(); assert 'torch' not in sys.modules, 'torch was imported'; sys.exit(code)"
+    )
+    command = [sys.executable, "-c", program, *arguments, f"paths.results={tmp_path}"]
+    environment = {**os.environ, "KD_REAL_PYTHON": "1"}
+    again = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert again.returncode == 0, again.stderr
+    assert "already done" in again.stdout and "student" in again.stdout

@@ -1,0 +1,248 @@
+"""Runs that are stopped, killed, or find their own files damaged: the same results, and nothing believed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from kd_experiments import files, run, stopping
+from kd_experiments.config import Config, check
+from kd_experiments.errors import UserError
+from kd_experiments.tracking.record import Record, RunFolder
+from kd_experiments.training.loop import Training
+from tests.conftest import SOAK, TINY, composed
+
+TRACIN = ("method=kd", "selection=tracin", "selection.ratio=0.5", "snapshots=2", "recipe.batch_size=32")
+
+
+def tiny(results: Path, *overrides: str) -> Config:
+    content = composed(*TINY, *overrides)
+    content["paths"] = {"results": str(results), "teachers": str(results / "teachers")}
+    return check(content)
+
+
+def content(results: Path) -> dict[str, Any]:
+    """What a run leaves, without times and places."""
+    found: dict[str, Any] = {}
+    for path in sorted(results.glob("*/*/*")):
+        name = path.relative_to(results).as_posix()
+        if path.suffix == ".pt":
+            found[name] = files.load_own(path)["model"]
+        elif path.suffix == ".npz":
+            found[name] = path.read_bytes()
+        elif path.name == "history.csv":
+            rows = bytes(files.read_sealed(path) or b"").decode().splitlines()
+            keep = [i for i, column in enumerate(rows[0].split(",")) if "second" not in column]
+            found[name] = [[row.split(",")[i] for i in keep] for row in rows]
+    return found
+
+
+def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        if isinstance(value, dict):
+            assert all(torch.equal(tensor, other[name][key]) for key, tensor in value.items()), name
+        else:
+            assert value == other[name], name
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the run leaves that nothing happens to."""
+    results = tmp_path_factory.mktemp("undisturbed")
+    assert run.run(tiny(results, *TRACIN)).status == "complete"
+    return content(results)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("step", [2, 7, 9, 14])
+def test_a_signal_lets_the_step_finish(
+    undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, step: int
+) -> None:
+    """Of two epochs of 4 steps (the teacher) and two of 7, one is stopped in its middle, and goes on there."""
+    if number == signal.SIGINT and step != 9:
+        pytest.skip("one place is enough for the same handler")
+    steps: list[int] = []
+    train_step = Training.train_step
+
+    def counted(self: Training, *arguments: Any) -> torch.Tensor:
+        steps.append(1)
+        if len(steps) == step:
+            signal.raise_signal(number)
+        return train_step(self, *arguments)
+
+    monkeypatch.setattr(Training, "train_step", counted)
+    with pytest.raises(stopping.Stopped) as stopped:
+        run.run(tiny(tmp_path, *TRACIN))
+    assert stopped.value.exit_code == 128 + number and len(steps) == step
+    again = run.run(tiny(tmp_path, *TRACIN))
+    assert again.status == "complete" and again.error is None
+    assert len(steps) == 22, "no step is done twice"
+    assert_same(content(tmp_path), undisturbed)
+
+
+class Killed(BaseException):
+    """Nothing catches it on purpose."""
+
+
+def break_at(patch: pytest.MonkeyPatch, number: int, error: BaseException) -> list[int]:
+    """Let the `number`-th write or rename of a run end in `error`, and all that follow; the list counts them."""
+    count: list[int] = []
+    flush, replace = os.fsync, os.replace
+
+    def broken(action: Callable[..., None]) -> Callable[..., None]:
+        def act(*arguments: Any) -> None:
+            count.append(1)
+            if len(count) >= number:
+                raise error
+            action(*arguments)
+
+        return act
+
+    patch.setattr(os, "fsync", broken(flush))
+    patch.setattr(os, "replace", broken(replace))
+    return count
+
+
+@pytest.mark.parametrize("kind", ["killed", "no space"])
+def test_a_run_that_ends_at_any_write(undisturbed: dict[str, Any], tmp_path: Path, kind: str) -> None:
+    """At every write and rename of a run's life, teacher, scores, epochs, snapshots and record: the next start makes it
+    good. `make soak` takes each, `make test` a few.
+    """
+    error = Killed() if kind == "killed" else OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    number, ended = 2, False
+    while not ended:
+        results = tmp_path / str(number)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(RunFolder, "append_log", lambda self, line: None)
+            count = break_at(patch, number, error)
+            with contextlib.suppress(Killed, UserError):
+                run.run(tiny(results, *TRACIN))
+            ended = len(count) < number
+        (results / "runs").mkdir(parents=True, exist_ok=True)
+        for folder in [*results.glob("runs/*"), *results.glob("teachers/*")]:
+            (folder / f".left.{number}.part").write_bytes(b"of a process that was killed while it wrote")
+        assert run.run(tiny(results, *TRACIN)).status == "complete"
+        assert_same(content(results), undisturbed)
+        assert not list(results.rglob("*.part"))
+        number += 1 if SOAK else 11
+    assert number > 30
+
+
+@pytest.mark.skipif(not SOAK, reason="fifty runs: make soak")
+def test_random_kills(undisturbed: dict[str, Any], tmp_path: Path) -> None:
+    """Processes that die at fifty random moments, each going on where the one before has died."""
+    generator, kills, lap = random.Random(0), 0, 0
+    while kills < 50:
+        lap += 1
+        results = tmp_path / str(lap)
+        while True:
+            process = start(results)
+            try:
+                assert process.wait(timeout=generator.uniform(2, 20)) == 0, process.communicate()[1]
+                break
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+                kills += 1
+        assert_same(content(results), undisturbed)
+
+
+def start(results: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "kd_experiments", *TINY, *TRACIN, f"paths.results={results}"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_many_starts_of_one_run(undisturbed: dict[str, Any], tmp_path: Path) -> None:
+    """All ask for the same at the same time, one of three is killed: one result, and nobody works twice at once."""
+    processes = [start(tmp_path) for _ in range(20 if SOAK else 3)]
+    time.sleep(3)
+    for process in processes[::3]:
+        process.kill()
+    said = [process.communicate(timeout=1200) for process in processes]
+    codes = [process.returncode for process in processes]
+    assert all(code == 0 for place, code in enumerate(codes) if place % 3), said
+    assert_same(content(tmp_path), undisturbed)
+
+
+DAMAGED = ("teacher.pt", "outputs.npz", "record.json", "scores-*.npz", "snapshot-*.pt")
+
+
+@pytest.mark.parametrize("pattern", DAMAGED)
+def test_a_damaged_teacher_is_made_again(
+    undisturbed: dict[str, Any], tmp_path: Path, pattern: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = run.run(tiny(tmp_path, *TRACIN))
+    damaged = next(next((tmp_path / "teachers").iterdir()).glob(pattern))
+    whole = bytearray(damaged.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    damaged.write_bytes(whole)
+    for scores in damaged.parent.glob("scores-*.npz") if pattern.startswith("snapshot") else ():
+        scores.unlink()  # otherwise nobody needs the snapshots
+    (tmp_path / "runs" / first.signature / "record.json").unlink()
+    again = run.run(tiny(tmp_path, *TRACIN))
+    assert again.metrics == first.metrics
+    assert f"{damaged.name}: damaged" in capsys.readouterr().err
+    assert_same(content(tmp_path), undisturbed)
+    run.run(tiny(tmp_path, *TRACIN, "seed=1"))
+    assert "damaged" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("share", np.linspace(0.05, 0.95, 4).tolist())
+def test_a_damaged_checkpoint_is_not_believed(
+    undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "write_record", stop_at_end(files.write_record))
+        with pytest.raises(Killed):
+            run.run(tiny(tmp_path, *TRACIN))
+    checkpoint = next((tmp_path / "runs").glob("*/checkpoint.pt"))
+    whole = bytearray(checkpoint.read_bytes())
+    whole[int(share * len(whole))] ^= 4
+    checkpoint.write_bytes(whole)
+    run.run(tiny(tmp_path, *TRACIN))
+    assert_same(content(tmp_path), undisturbed)
+
+
+def stop_at_end(write: Callable[[Path, Any], None]) -> Callable[[Path, Any], None]:
+    """Killed before the record says that the run is complete: its last checkpoint is still there."""
+
+    def stopped(path: Path, record: Any) -> None:
+        if isinstance(record, Record) and record.status == "complete":
+            raise Killed
+        write(path, record)
+
+    return stopped
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_out_of_memory_says_what_to_lower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def full(self: Training, *arguments: Any) -> torch.Tensor:
+        raise error
+
+    monkeypatch.setattr(Training, "train_step", full)
+    with pytest.raises(
+        UserError, match=r"out of memory on cpu: resnet8, batches of 64 images; lower recipe.batch_size"
+    ):
+        run.run(tiny(tmp_path, "method=none"))
