@@ -13,19 +13,20 @@ import torch
 from torch import Tensor, nn
 
 import kd_experiments
-from kd_experiments import files
-from kd_experiments import samples as every_sample
+from kd_experiments import files, per_sample
 from kd_experiments.cli.composing import composed
 from kd_experiments.cli.hydra_errors import explain
+from kd_experiments.cli.mistypings import refuse
 from kd_experiments.cli.paths import readable
 from kd_experiments.config import Config, check
 from kd_experiments.data.load import load
 from kd_experiments.errors import UserError, did_you_mean
 from kd_experiments.networks import Network, build
+from kd_experiments.reporting.frame import runs as every_run
 from kd_experiments.run import obtain_teacher
 from kd_experiments.run import run as run_config
 from kd_experiments.tracking.display import Display
-from kd_experiments.tracking.record import Record, RunFolder, every_record
+from kd_experiments.tracking.record import Record, RunFolder
 
 
 def run(overrides: Sequence[str] = ()) -> Record:
@@ -34,6 +35,7 @@ def run(overrides: Sequence[str] = ()) -> Record:
     `overrides` are what would be typed after `python -m kd_experiments`.
     """
     typed = readable(overrides)
+    refuse(typed)
     return run_config(configure(typed), typed=typed)
 
 
@@ -50,41 +52,24 @@ def configure(overrides: Sequence[str]) -> Config:
         raise UserError(sentence) from error
 
 
-def runs(results: str | Path = "results") -> pd.DataFrame:
-    """Every run below a results folder, one row each.
+def runs(results: str | Path | None = "results", csv: str | Path | None = None) -> pd.DataFrame:
+    """Every run below a results folder, of a table of runs such as `results/runs.csv`, or of both, one row each.
 
-    Columns: signature, method, stage, teacher (as tables name them), status, sweep, seed, then `metrics.*`, `timing.*`,
-    `config.*` with every value of the configuration. A run that is not complete has no metrics.
+    The frame that all tables and figures are made of; its columns are described in `reporting.frame`.
     """
-    found, _ = every_record(Path(results))
-    rows = [
-        {
-            "signature": record.signature,
-            "method": record.label.method,
-            "stage": record.label.stage,
-            "teacher": record.label.teacher,
-            "status": record.status,
-            "sweep": record.sweep,
-            "seed": record.seed,
-            **{f"metrics.{name}": value for name, value in record.metrics.items()},
-            **{f"timing.{name}": value for name, value in record.timing.items()},
-            **pd.json_normalize({"config": dict(record.config)}, sep=".").iloc[0].to_dict(),
-        }
-        for record in found
-    ]
-    return pd.DataFrame(rows)
+    return every_run(results, csv)
 
 
 def samples(signature: str, results: str | Path = "results") -> pd.DataFrame:
-    """One row a training image of a complete run; the columns are those of `samples.write`.
+    """One row a training image of a complete run; the columns are those of `per_sample.write`.
 
     Made from the run's student and teacher when it is first asked for, or by the run with `samples=true`.
     """
     folder, record = _complete(signature, Path(results))
-    path = folder.path / every_sample.NAME
+    path = folder.path / per_sample.NAME
     if not path.exists():
         config = check(record.config)
-        every_sample.write(config, folder, lambda data: obtain_teacher(config, data, Display()))
+        per_sample.write(config, folder, lambda data: obtain_teacher(config, data, Display()))
     return pd.read_csv(path)
 
 

@@ -14,6 +14,7 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -49,11 +50,17 @@ def taken_from(arguments: Sequence[str]) -> list[str]:
 def load() -> list[ModuleType]:
     """Import everything that was named, once; `UserError` for what is not there or does not import."""
     named = [name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
-    named += [point.value for point in entry_points(group=GROUP)]
+    named += _installed(tuple(sys.path))
     for name in named:
         if name not in _loaded:
             _loaded[name] = _import(name)
     return [_loaded[name] for name in dict.fromkeys(named)]
+
+
+@cache
+def _installed(path: tuple[str, ...]) -> list[str]:
+    """The modules that installed packages name; to look takes a while, and is done once for every `sys.path`."""
+    return [point.value for point in entry_points(group=GROUP)]
 
 
 def packages() -> list[Path]:

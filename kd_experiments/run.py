@@ -11,7 +11,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
-from kd_experiments import digests, files, identity, naming, samples, stopping
+from kd_experiments import digests, files, identity, naming, per_sample, stopping
 from kd_experiments.config import Config
 from kd_experiments.data.dataset import Data
 from kd_experiments.data.load import load
@@ -58,8 +58,8 @@ def _run(config: Config, display: Display, number: int, typed: Sequence[str], sw
             display.note(already_done(record, folder.record_file, digests.changed(record.code)))
         else:
             record = _do(config, folder, display, devices.pick(config.device, number), typed, sweep)
-        if config.samples and not (folder.path / samples.NAME).exists():
-            samples.write(config, folder, lambda data: obtain_teacher(config, data, display))
+        if config.samples and not (folder.path / per_sample.NAME).exists():
+            per_sample.write(config, folder, lambda data: obtain_teacher(config, data, display))
     for line in summary_lines(record, folder.record_file):
         display.note(line)
     return record

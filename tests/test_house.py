@@ -24,7 +24,7 @@ FLOORS = (
     {"teachers"},
     {"config", "known"},
     {"identity"},
-    {"naming", "students", "samples"},
+    {"naming", "students", "per_sample"},
     {"run"},
     {"sweeping"},
     {"reporting"},

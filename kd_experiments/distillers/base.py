@@ -115,6 +115,24 @@ class Distiller(nn.Module):
         raise NotImplementedError
 
     def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        """The loss terms of one batch, by the name they have in the history: `loss_<name>`.
+
+        Terms     () each, on the batch's device, in the dtype of what they are computed from: float32, to which the
+                  objective converts logits and features, whatever the forward ran in. Their sum, times `method.weight`
+                  and its warm-up, joins the label loss; a weight between terms is the distiller's own. The names are
+                  the same in every step. No term, `{}`, is allowed.
+        Rows      A term is a mean of one number a sample, `batch.weights.mean((B,))` = sum(w * value) / normaliser. A
+                  sample of weight 0, such as one that was not selected, changes nothing; what compares samples with
+                  each other weighs pairs by both.
+        Shapes    `student.logits` and `targets.logits` (B, C); `labels`, `index`, `targets.wrong` (B,); features
+                  (B, C_k, H_k, W_k), stem first; `temperature` a number or (B,). B is the whole batch, also where
+                  several processes share it, and an epoch's last batch is smaller.
+        Gradient  flows through `student` alone: what the source says is detached.
+        Host      No `.item()`, no `if` on a tensor's value, no tensor made on the CPU: on CUDA the step is recorded
+                  once and replayed, and everywhere the host would wait. Who must wait says so with `waits`.
+        State     Buffers are changed in place (`self.mean.copy_(...)`), never replaced, for the same reason; what a
+                  resumed run needs is a parameter or a buffer made in `build_modules` or `inspect_labels`.
+        """
         raise NotImplementedError
 
 

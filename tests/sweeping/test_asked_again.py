@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import signal
 import subprocess
@@ -95,7 +96,7 @@ def test_a_sweep_killed_twice_ends_with_exactly_its_runs(cli: Cli, tmp_path: Pat
 
 def test_failed_runs_are_told_and_run_again(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One mistake in the configuration, one failure of ours in the middle of a run; the others are run."""
-    from kd_experiments import run
+    run = importlib.import_module("kd_experiments.run")  # the package's attribute is what notebooks call
 
     sound = run.load
 
