@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -139,7 +140,11 @@ LINES: list[list[str]] = [
 @pytest.mark.parametrize("line", LINES, ids=lambda line: " ".join(line)[:40].encode("unicode_escape").decode())
 def test_named_command_lines(cli: Cli, monkeypatch: pytest.MonkeyPatch, line: list[str]) -> None:
     """Each is refused in a sentence, or means something: then nothing is run here."""
-    monkeypatch.setattr("kd_experiments.run.run", lambda *arguments, **named: pytest.skip("it means something"))
+    monkeypatch.setattr(
+        importlib.import_module("kd_experiments.run"),
+        "run",
+        lambda *arguments, **named: pytest.skip("it means something"),
+    )
     answer = cli(*line)
     assert answer.code == 2, answer
     assert "Traceback" not in answer.err and len(answer.err) < 3000

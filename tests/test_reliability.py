@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 import torch
 
-from kd_experiments import files, run, stopping
+from kd_experiments import files, stopping
 from kd_experiments.config import Config, check
 from kd_experiments.errors import UserError
+from kd_experiments.run import run
 from kd_experiments.tracking.record import Record, RunFolder
 from kd_experiments.training.loop import Training
 from tests.conftest import SOAK, TINY, composed
@@ -63,7 +64,7 @@ def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the run leaves that nothing happens to."""
     results = tmp_path_factory.mktemp("undisturbed")
-    assert run.run(tiny(results, *TRACIN)).status == "complete"
+    assert run(tiny(results, *TRACIN)).status == "complete"
     return content(results)
 
 
@@ -86,9 +87,9 @@ def test_a_signal_lets_the_step_finish(
 
     monkeypatch.setattr(Training, "train_step", counted)
     with pytest.raises(stopping.Stopped) as stopped:
-        run.run(tiny(tmp_path, *TRACIN))
+        run(tiny(tmp_path, *TRACIN))
     assert stopped.value.exit_code == 128 + number and len(steps) == step
-    again = run.run(tiny(tmp_path, *TRACIN))
+    again = run(tiny(tmp_path, *TRACIN))
     assert again.status == "complete" and again.error is None
     assert len(steps) == 22, "no step is done twice"
     assert_same(content(tmp_path), undisturbed)
@@ -130,12 +131,12 @@ def test_a_run_that_ends_at_any_write(undisturbed: dict[str, Any], tmp_path: Pat
             patch.setattr(RunFolder, "append_log", lambda self, line: None)
             count = break_at(patch, number, error)
             with contextlib.suppress(Killed, UserError):
-                run.run(tiny(results, *TRACIN))
+                run(tiny(results, *TRACIN))
             ended = len(count) < number
         (results / "runs").mkdir(parents=True, exist_ok=True)
         for folder in [*results.glob("runs/*"), *results.glob("teachers/*")]:
             (folder / f".left.{number}.part").write_bytes(b"of a process that was killed while it wrote")
-        assert run.run(tiny(results, *TRACIN)).status == "complete"
+        assert run(tiny(results, *TRACIN)).status == "complete"
         assert_same(content(results), undisturbed)
         assert not list(results.rglob("*.part"))
         number += 1 if SOAK else 11
@@ -185,7 +186,7 @@ DAMAGED = ("teacher.pt", "outputs.npz", "record.json", "scores-*.npz", "snapshot
 def test_a_damaged_teacher_is_made_again(
     undisturbed: dict[str, Any], tmp_path: Path, pattern: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = run.run(tiny(tmp_path, *TRACIN))
+    first = run(tiny(tmp_path, *TRACIN))
     damaged = next(next((tmp_path / "teachers").iterdir()).glob(pattern))
     whole = bytearray(damaged.read_bytes())
     whole[len(whole) // 2] ^= 1
@@ -193,11 +194,11 @@ def test_a_damaged_teacher_is_made_again(
     for scores in damaged.parent.glob("scores-*.npz") if pattern.startswith("snapshot") else ():
         scores.unlink()  # otherwise nobody needs the snapshots
     (tmp_path / "runs" / first.signature / "record.json").unlink()
-    again = run.run(tiny(tmp_path, *TRACIN))
+    again = run(tiny(tmp_path, *TRACIN))
     assert again.metrics == first.metrics
     assert f"{damaged.name}: damaged" in capsys.readouterr().err
     assert_same(content(tmp_path), undisturbed)
-    run.run(tiny(tmp_path, *TRACIN, "seed=1"))
+    run(tiny(tmp_path, *TRACIN, "seed=1"))
     assert "damaged" not in capsys.readouterr().err
 
 
@@ -208,12 +209,12 @@ def test_a_damaged_checkpoint_is_not_believed(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "write_record", stop_at_end(files.write_record))
         with pytest.raises(Killed):
-            run.run(tiny(tmp_path, *TRACIN))
+            run(tiny(tmp_path, *TRACIN))
     checkpoint = next((tmp_path / "runs").glob("*/checkpoint.pt"))
     whole = bytearray(checkpoint.read_bytes())
     whole[int(share * len(whole))] ^= 4
     checkpoint.write_bytes(whole)
-    run.run(tiny(tmp_path, *TRACIN))
+    run(tiny(tmp_path, *TRACIN))
     assert_same(content(tmp_path), undisturbed)
 
 
@@ -245,4 +246,4 @@ def test_out_of_memory_says_what_to_lower(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(
         UserError, match=r"out of memory on cpu: resnet8, batches of 64 images; lower recipe.batch_size"
     ):
-        run.run(tiny(tmp_path, "method=none"))
+        run(tiny(tmp_path, "method=none"))
