@@ -100,11 +100,10 @@ def _replayed_otherwise(place: Place, subject: Subject, method: str) -> str | No
     written.recorder, replayed.recorder = None, place.recorder(place.device)
     before = [tensor.clone() for tensor in written.learners[0].network.state_dict().values()]
     waits = any(learner.objective.distiller.waits for learner in written.learners)
-    after_initialisation = max(learner.objective.distiller.initialisation_epochs for learner in written.learners)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", RuntimeWarning)
         for training in (written, replayed):
-            training.train_epoch(after_initialisation)
+            training.train_epoch(0)  # after an initialisation, if there is one
     said = [str(warning.message) for warning in told if issubclass(warning.category, RuntimeWarning)]
     if said and not waits:
         return said[0]
@@ -113,7 +112,7 @@ def _replayed_otherwise(place: Place, subject: Subject, method: str) -> str | No
 
 
 def _training(subject: Subject, method: str) -> Training:
-    """A training whose epoch after the initialisation has `STEPS` steps."""
+    """A training whose epochs have `STEPS` steps at least."""
     few = [f"method.negatives={IMAGES // 4}"] if method.startswith("crd") else []
     config = subject.with_overrides(f"method={method}", f"recipe.batch_size={BATCH}", *few)
     training = subject.training(config)

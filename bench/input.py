@@ -76,7 +76,7 @@ def write_photographs(folder: Path, images: int) -> None:
 
 def config(root: Path, folder: Path) -> Config:
     """A run on these photographs."""
-    given = ["dataset=imagenet", f"dataset.root={root}", "dataset.workers=0", "dataset.val_fraction=0.02"]
+    given = ["dataset=imagenet", f"dataset.root={root}", "dataset.workers=0", "dataset.val_fraction=0.1"]
     return check(composed([*given, "tracking.mode=disabled", f"paths.results={folder / 'results'}"]))
 
 

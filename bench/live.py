@@ -36,15 +36,15 @@ def of_methods(subject: Subject, names: list[str], repetitions: int) -> Iterator
     """Each method's steps and the bare ones, in turn; a stage of initialisation is a figure of its own."""
     stages = len(subject.teacher.network.feature_shapes())
     for name in names:
-        training, after = shortened(subject, name, STEPS)
+        training = shortened(subject, name, STEPS)
         if subject.with_overrides(f"method={name}").source != "teacher":
             continue
         distiller = training.learners[0].objective.distiller
-        for initialising in (True, False) if after else (False,):
+        for initialising in (True, False) if distiller.initialisation_epochs else (False,):
             deepest = distiller.deepest_stage(stages, initialising)
             bare = bare_steps(subject, deepest)
-            own = partial(training.train_epoch, 0 if initialising else after)
-            steps = len(training.order(0)) // BATCH if initialising else STEPS
+            own = partial(training.train_epoch, -1 if initialising else 0)
+            steps = training.recipe.steps_per_epoch(len(subject.data.train)) if initialising else STEPS
             for part in (own, bare):
                 part()
             device = subject.data.device
@@ -71,7 +71,7 @@ def bare_steps(subject: Subject, deepest: int | None) -> Callable[[], None]:
     shape = (BATCH, data.channels, data.size, data.size)
     images = torch.randn(shape, device=data.device).to(memory_format=torch.channels_last)
     labels = torch.randint(0, data.classes, (BATCH,), device=data.device)
-    optimizer = recipe.optimizer(student.parameters())
+    optimizer = recipe.make_optimizer(student.parameters())
 
     def run() -> None:
         for _ in range(STEPS):

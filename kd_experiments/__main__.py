@@ -148,8 +148,8 @@ def _run_one(given: dict[str, Any], typed: list[str], sweep: str | None) -> None
     from kd_experiments.tracking.record import RunFolder
     from kd_experiments.tracking.summary import already_done, summary_lines
 
-    again = given.get("rerun") or given.get("samples")
-    before = known.look_up(given) if not again and "MASTER_ADDR" not in os.environ else None
+    again = given.get("rerun") or given.get("samples") or "MASTER_ADDR" in os.environ
+    before = None if again else known.look_up(given)
     if before is not None:
         folder = RunFolder(Path(given["paths"]["results"]) / "runs" / before.signature)
         record = folder.read()

@@ -1,8 +1,8 @@
 """Files that are either the old ones or the new ones, never halves, and that are believed only as they were written.
 
-Everything the suite writes and reads again carries a check sum (SHA-256): JSON under a key of its own, everything else
-in a last line. A file whose check sum is wrong or missing counts as damaged: that is said once, and the file as absent,
-so that whoever needs it computes it again.
+Everything the suite writes and reads again carries a check sum (SHA-256): JSON under a key of its own, CSV in a hidden
+file beside it, everything else in a last line. A file whose check sum is wrong or missing counts as damaged: that is
+said once, and the file as absent, so that whoever needs it computes it again.
 """
 
 from __future__ import annotations
@@ -180,6 +180,26 @@ def read_sealed(path: Path) -> memoryview | None:
     if last == _LAST_LINE + hashlib.sha256(body).hexdigest().encode() + b"\n":
         return body
     return damaged(path)
+
+
+def write_table(path: Path, content: str) -> None:
+    """A CSV file that other programs read, too: its check sum stands in a hidden file beside it."""
+    write_text(path, content)
+    write_text(_beside(path), f"{hashlib.sha256(content.encode()).hexdigest()}\n")
+
+
+def read_table(path: Path) -> str | None:
+    """What `write_table` wrote; None where there is no such file, or a damaged one, which is named."""
+    content = _content(path)
+    if content is None:
+        return None
+    if _content(_beside(path)) == f"{hashlib.sha256(content).hexdigest()}\n".encode():
+        return content.decode()
+    return damaged(path)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.sha256")
 
 
 def is_sound(path: Path) -> bool:

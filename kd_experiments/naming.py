@@ -128,7 +128,7 @@ def _nearest(group: str, mine: Values, values: Values, below: str | None = None)
 
 def _started(student: Mapping[str, Any]) -> str:
     """A network, and the content of the file it starts from where it does not start afresh."""
-    start = student["checkpoint"]
+    start = student.get("checkpoint")
     return str(student["network"]) if start is None else f"{student['network']} from {start[:8]}"
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
     from omegaconf.basecontainer import BaseContainer
+    from torch import Tensor
 
 # Package -> the version they were seen in, and `module:attribute`.
 INTERFACES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -23,13 +24,32 @@ INTERFACES: dict[str, tuple[str, tuple[str, ...]]] = {
         (
             "hydra._internal.core_plugins.basic_sweeper:BasicSweeper.split_arguments",
             "hydra._internal.config_loader_impl:ConfigLoaderImpl._apply_overrides_to_config",
+            "hydra._internal.config_loader_impl:ConfigLoaderImpl.load_configuration",
             "hydra._internal.config_repository:ConfigRepository.load_config",
+            "hydra._internal.config_repository:ConfigRepository._find_object_source",
             "hydra.core.global_hydra:GlobalHydra.config_loader",
             "hydra.core.override_parser.overrides_parser:OverridesParser.parse_overrides",
         ),
     ),
-    "omegaconf": ("2.3.0", ("omegaconf.basecontainer:BaseContainer._get_full_key",)),
-    "torch": ("2.15.0", ("torch.utils.data.dataloader:_MultiProcessingDataLoaderIter._shutdown_workers",)),
+    "omegaconf": (
+        "2.3.0",
+        (
+            "omegaconf.basecontainer:BaseContainer._get_full_key",
+            "omegaconf.base:Container._get_node",
+            "omegaconf.base:Node._is_none",
+            "omegaconf.base:Node._is_missing",
+            "omegaconf.base:Node._is_interpolation",
+        ),
+    ),
+    "torch": (
+        "2.15.0",
+        (
+            "torch.utils.data.dataloader:_MultiProcessingDataLoaderIter._shutdown_workers",
+            "torch:_foreach_sub",
+            "torch:_foreach_mul_",
+            "torch:_foreach_add_",
+        ),
+    ),
 }
 
 
@@ -104,9 +124,43 @@ def files_read_once() -> Iterator[None]:
         ConfigRepository.load_config = load  # type: ignore[method-assign]
 
 
+def loading_classes() -> tuple[Any, Any]:
+    """Hydra's classes that compose a configuration (`load_configuration`) and read its files (`load_config`)."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.config_repository import ConfigRepository
+
+    return ConfigLoaderImpl, ConfigRepository
+
+
+def source_of_file(repository: Any, config_path: str) -> Any:
+    """Where a repository would read a configuration file; None if nowhere."""
+    from hydra.core.object_type import ObjectType
+
+    return repository._find_object_source(config_path=config_path, object_type=ObjectType.CONFIG)
+
+
+def has_no_value(node: Any) -> bool:
+    """Is a container of a configuration None, missing, or an interpolation that stands in its place?"""
+    return bool(node._is_none() or node._is_missing() or node._is_interpolation())
+
+
+def raw_node(container: Any, name: Any) -> Any:
+    """A node as it is written, its interpolation not resolved."""
+    return container._get_node(name)
+
+
 def full_key(node: BaseContainer) -> str:
     """Where a node stands in its configuration, such as `teacher.recipe`."""
     return str(node._get_full_key(None))
+
+
+def move_towards(averages: list[Tensor], current: list[Tensor], weight: Tensor) -> None:
+    """Move all `averages` in place by `weight` (), of the way to `current`, in a few kernels."""
+    import torch
+
+    change = torch._foreach_sub(current, averages)
+    torch._foreach_mul_(change, weight)
+    torch._foreach_add_(averages, change)
 
 
 def end_workers(batches: Any) -> None:

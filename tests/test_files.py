@@ -59,7 +59,8 @@ WRITERS = {
     "x.pt": (lambda path: files.save(path, {"x": torch.arange(3)}), files.load_own),
     "x.npz": (lambda path: files.save_arrays(path, x=np.arange(3)), lambda path: files.load_arrays(path, "x")),
     "x.json": (lambda path: files.write_json(path, {"x": [1, 0.5, "é"], "y": None}), files.read_json),
-    "x.csv": (lambda path: files.write_sealed(path, b"a,b\n1,2\n"), files.read_sealed),
+    "x.csv": (lambda path: files.write_table(path, "a,b\n1,2\n" * 9), files.read_table),
+    "x.bin": (lambda path: files.write_sealed(path, b"a,b\n1,2\n" * 9), files.read_sealed),
 }
 
 

@@ -53,6 +53,8 @@ def experiment(folder: Path, text: str) -> str:
 
 
 TEXTS = {
+    "imports": "imports: [HERE]\n",
+    "factory": "student:\n  network: os.getcwd\n",
     "target": "hydra:\n  callbacks:\n    x: {_target_: os.makedirs, name: HERE}\n",
     "logging": "hydra:\n  job_logging:\n    handlers: {x: {class: logging.FileHandler, filename: HERE}}\n",
     "searched": "hydra:\n  sweeper:\n    custom_search_space: os.makedirs\n",

@@ -24,7 +24,7 @@ FLOORS = (
     {"teachers"},
     {"config", "known"},
     {"identity"},
-    {"naming", "students"},
+    {"naming", "students", "samples"},
     {"run"},
     {"sweeping"},
     {"reporting"},

@@ -194,6 +194,20 @@ def greedy(classes: int, secret: int) -> nn.Module:
     return nn.Identity()
 
 
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This module is the user's own code."""
+    monkeypatch.setenv(own_code.VARIABLE, __name__)
+    monkeypatch.setattr(own_code, "_loaded", {})
+
+
+def test_only_code_that_was_named_is_called() -> None:
+    for name in (f"{__name__}.Convolutional", "os.getcwd", "torchvision.datasets.CIFAR10"):
+        with pytest.raises(UserError, match=r"is not among your own code; add imports=\["):
+            build(name, classes=5, channels=1, size=8)
+
+
+@pytest.mark.usefixtures("named")
 def test_any_module_is_a_network() -> None:
     network = build(f"{__name__}.Convolutional", classes=5, channels=1, size=8)
     plain = Convolutional(5)
@@ -224,6 +238,7 @@ def test_timms_networks_are_networks() -> None:
         build("timm:resnet81", classes=10)
 
 
+@pytest.mark.usefixtures("named")
 @pytest.mark.parametrize(
     ("name", "words"),
     [

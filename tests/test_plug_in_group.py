@@ -22,7 +22,10 @@ from kd_experiments.training.objective import Batch
 from tests.conftest import Cli, composed, records, shared_teachers
 
 PLUG_INS = [name for name in choices()["plug_in"] if name != "none"]
-HOSTS = ["kd", "dkd", "dist", "at_kd", "crd_kd", "reviewkd_kd", "mlld", "rld", "rc", "standardised_dkd"]
+HOSTS = [
+    "kd", "dkd", "dist", "at_kd", "crd_kd", "reviewkd_kd", "mlld", "rld", "rc", "standardised_dkd", "sld", "ttm",
+    "wttm", "dtkd", "normkd", "normkd_dkd", "sdd_kd", "sdd_dkd", "ldrld",
+]  # fmt: skip
 
 
 def parts(*overrides: str) -> list[Any]:
@@ -55,7 +58,7 @@ def test_its_name_is_not_in_the_signature_but_what_it_sets_is() -> None:
 def test_every_host_takes_every_plug_in(host: str, plug_in: str) -> None:
     config = check(composed(f"method={host}", f"plug_in={plug_in}"))
     assert config.plug_in == plug_in
-    if DISTILLERS[config.method.distiller].needs != "logits":
+    if not DISTILLERS[config.method.distiller].reads_logits():
         assert config.method.kd_weight == 0.9
 
 

@@ -28,8 +28,9 @@ def test_what_is_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nobody_else_uses_one() -> None:
     private_use = re.compile(
-        r"\b(hydra|omegaconf|torch)\.(\w+\.)*_[a-z]\w*"  # a private module or function by its full name
-        r"|\._(get_parent|get_node|get_full_key|get_root|shutdown_workers|apply_overrides_to_config)\("
+        r"^\s*(?:from|import) (?:hydra|omegaconf|torch)\.(?:\w+\.)*_[a-z]\w*|\btorch\._[a-z]\w*"
+        r"|\._(?:is_none|is_missing|is_interpolation|find_object_source|get_parent|get_node|get_full_key|get_root|shutdown_workers|apply_overrides_to_config)\(",
+        re.MULTILINE,
     )
     allowed = {"private.py"}
     found = [

@@ -44,7 +44,7 @@ def content(results: Path) -> dict[str, Any]:
         elif path.suffix == ".npz":
             found[name] = path.read_bytes()
         elif path.name == "history.csv":
-            rows = bytes(files.read_sealed(path) or b"").decode().splitlines()
+            rows = (files.read_table(path) or "").splitlines()
             keep = [i for i, column in enumerate(rows[0].split(",")) if "second" not in column]
             found[name] = [[row.split(",")[i] for i in keep] for row in rows]
     return found

@@ -13,15 +13,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import yaml
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import ConfigRepository
-from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from kd_experiments import private
 from kd_experiments.errors import UserError
 
+_Loader, _Repository = private.loading_classes()
 _SAMPLERS = ("TPESampler", "RandomSampler", "CmaEsSampler", "NSGAIISampler", "MOTPESampler", "GridSampler")
 TARGETS = frozenset(
     {
@@ -46,37 +45,37 @@ _BYTES = 1 << 20  # of a YAML file
 
 def install() -> None:
     """Guard every composition of this process from now on."""
-    if ConfigLoaderImpl.load_configuration is _load_configuration:
+    if _Loader.load_configuration is _load_configuration:
         return
-    ConfigLoaderImpl.load_configuration = _load_configuration  # type: ignore[method-assign]
-    ConfigRepository.load_config = _load_config  # type: ignore[method-assign]
+    _Loader.load_configuration = _load_configuration
+    _Repository.load_config = _load_config
 
 
-_compose = ConfigLoaderImpl.load_configuration
-_read = ConfigRepository.load_config
+_compose = _Loader.load_configuration
+_read = _Repository.load_config
 
 
 def _load_configuration(
-    self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], *rest: Any, **options: Any
+    self: Any, config_name: str | None, overrides: list[str], *rest: Any, **options: Any
 ) -> DictConfig:
     if config_name is not None:
         primary = self.repository.load_config(config_name)
         if primary is not None and isinstance(primary.config, DictConfig):
             _refuse_packages(OmegaConf.select(primary.config, "hydra.searchpath"))
     _refuse_packages([override for override in overrides if override.lstrip("+").startswith("hydra.searchpath")])
-    composed = _compose(self, config_name, overrides, *rest, **options)
+    composed: DictConfig = _compose(self, config_name, overrides, *rest, **options)
     refuse_calls(composed)
     return composed
 
 
-def _load_config(self: ConfigRepository, config_path: str) -> ConfigResult | None:
-    source = self._find_object_source(config_path=config_path, object_type=ObjectType.CONFIG)
+def _load_config(self: Any, config_path: str) -> ConfigResult | None:
+    source = private.source_of_file(self, config_path)
     if source is None or source.scheme() != "file":
-        return _read(self, config_path)
+        return _read(self, config_path)  # type: ignore[no-any-return]
     path = os.path.join(source.path, config_path if config_path.endswith((".yaml", ".yml")) else f"{config_path}.yaml")
     refuse_yaml(path)
     try:
-        found = _read(self, config_path)
+        found: ConfigResult | None = _read(self, config_path)
     except (yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{path}: {yaml_reason(error)}") from error
     if found is not None and not isinstance(found.config, DictConfig):
@@ -140,6 +139,9 @@ def _count(events: Iterator[yaml.Event], path: str) -> None:
 
 def refuse_calls(composed: DictConfig) -> None:
     """Raise `UserError` where a composed configuration names code that is not ours or a known launcher's."""
+    typed = [override.lstrip("+").partition("=")[0] for override in composed.hydra.overrides.task]
+    if composed.get("imports") and "imports" not in typed:
+        raise UserError("imports: refused, a configuration file may not name code; type imports=[...] yourself")
     for where, key, value in _leaves(composed):
         if key == "_target_" and value not in TARGETS:
             raise UserError(
@@ -174,7 +176,7 @@ def _leaves(composed: DictConfig) -> Iterator[tuple[str, str, Any]]:
         if not isinstance(value, Container):
             yield where, key, value
             continue
-        if value._is_none() or value._is_missing() or value._is_interpolation():
+        if private.has_no_value(value):
             continue
         names = range(len(value)) if isinstance(value, ListConfig) else list(value.keys())  # type: ignore[attr-defined]
         for name in names:
@@ -189,7 +191,7 @@ def _value(container: Container, name: Any) -> Any:
     try:
         return None if OmegaConf.is_missing(container, name) else container[name]  # type: ignore[index]
     except (OmegaConfBaseException, ValueError, TypeError, AttributeError, KeyError, RecursionError):
-        raw = str(container._get_node(name))
+        raw = str(private.raw_node(container, name))
         makes_containers = "oc.create" in raw or "oc.decode" in raw
         return {"_target_": raw} if makes_containers else raw if name in ("_target_", *_LOGGING) else None
 

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from kd_experiments import own_code
 from kd_experiments.errors import UserError, did_you_mean
 from kd_experiments.networks.base import Network, Output
-from kd_experiments.networks.registry import TIMM, Entry
+from kd_experiments.networks.registry import CATALOGUE, TIMM, Entry
 
 _NAMES = {
     "classes": ("classes", "num_classes"),
@@ -106,6 +107,8 @@ def feature_modules(model: nn.Module) -> tuple[str, ...]:
 
 
 def _called(entry: Entry, asked: Mapping[str, int]) -> Any:
+    if entry.name not in CATALOGUE:
+        _refuse_unnamed(entry)
     try:
         factory: Callable[..., Any] = importlib.import_module(entry.module)
         for part in entry.builder.split("."):
@@ -128,6 +131,14 @@ def _called(entry: Entry, asked: Mapping[str, int]) -> Any:
             f"network={entry.name}: asks for {', '.join(needed)}; a factory is called with classes, channels and size"
         )
     return factory(**given)
+
+
+def _refuse_unnamed(entry: Entry) -> None:
+    """A configuration may come from a stranger: only code that the user has named is imported and called."""
+    tops = {module.__name__.split(".")[0] for module in own_code.load()}
+    top = entry.module.split(".")[0]
+    if top not in tops and not f"{entry.module}.".startswith("torchvision.models."):
+        raise UserError(f"network={entry.name}: {top} is not among your own code; add imports=[{top}]")
 
 
 def _timm_model(name: str, classes: int, channels: int) -> Any:

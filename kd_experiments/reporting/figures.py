@@ -35,7 +35,6 @@ LOOK: dict[str, Any] = {
     "grid.color": "0.9",     "lines.linewidth": 1.1, "lines.markersize": 4, "legend.frameon": False,
     "svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "kd_experiments", "axes.unicode_minus": True,
 }  # fmt: skip
-Metadata = dict[str, dict[str, str | None]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def house_style() -> Iterator[None]:
 def save(drawing: Drawing, folder: Path, digest: str) -> list[Path]:
     """`NAME.pdf`, `.svg`, `.png` and `.txt` with the caption; without dates: the same runs give the same bytes."""
     mark = f"runs {digest}"
-    metadata: Metadata = {
+    metadata: dict[str, dict[str, str | None]] = {
         "svg": {"Date": None, "Source": mark}, "pdf": {"CreationDate": None, "Keywords": mark},
         "png": {"Software": None, "Source": mark},
     }  # fmt: skip
@@ -118,9 +117,8 @@ def of_sweep(grid: Grid) -> list[Drawing]:
 def _forests(name: str, title: str, rows: Sequence[tuple[str, Compared]], base: str) -> list[Drawing]:
     shown = rows[:ROWS]
     more = f"; {len(rows) - ROWS} further rows are in the table" if len(rows) > ROWS else ""
-    seeds = (
-        "points are seeds, bars means" if _few(row.group for _, row in shown) else "bars are 95 % intervals of means"
-    )
+    few = _few(row.group for _, row in shown)
+    seeds = "points are seeds, bars means" if few else "bars are 95 % intervals of means"
     gap = f" Right: difference to {base}, paired, with its 95 % interval; filled where that excludes 0." if base else ""
     caption = f"{title}. {TOP1.head}; {seeds}{more}.{gap}"
     narrow = f"{title}. Difference to {base} in {TOP1.head}, paired, with its 95 % interval{more}." if base else caption
@@ -132,32 +130,37 @@ def _forests(name: str, title: str, rows: Sequence[tuple[str, Compared]], base: 
 
 
 def _draw_forest(rows: Sequence[tuple[str, Compared]], base: str, width: float) -> Figure:
-    labels = ["\n".join(textwrap.wrap(name, 26, break_long_words=True)) for name, _ in rows]
-    height = 0.55 + sum(0.075 + 0.115 * (1 + label.count("\n")) for label in labels)
     panels = 1 + (width == PAGE and bool(base))
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = list(figure.subplots(1, panels, sharey=True, squeeze=False)[0])
+    figure, axes = _rows([name for name, _ in rows], panels, width)
     if panels == 2 or not base:
         _accuracies(axes[0], [row.group for _, row in rows])
     if base:
         _differences(axes[-1], [row for _, row in rows], base)
-    axes[0].set_yticks(range(len(rows)), labels)
-    axes[0].set_ylim(len(rows) - 0.5, -0.5)
+    return figure
+
+
+def _rows(names: Sequence[str], panels: int, width: float) -> tuple[Figure, list[Axes]]:
+    """Panels beside each other with a row for each name, the first at the top."""
+    labels = ["\n".join(textwrap.wrap(name, 26, break_long_words=True)) for name in names]
+    height = 0.55 + sum(0.075 + 0.115 * (1 + label.count("\n")) for label in labels)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = list(figure.subplots(1, panels, sharey=True, squeeze=False)[0])
+    axes[0].set_yticks(range(len(names)), labels)
+    axes[0].set_ylim(len(names) - 0.5, -0.5)
     for one in axes:
         one.grid(axis="y", visible=False)
         one.tick_params(axis="y", length=0)
-    return figure
+    return figure, axes
 
 
 def _accuracies(axes: Axes, groups: Sequence[Group]) -> None:
     few = _few(groups)
     for place, group in enumerate(groups):
-        values = _values(group, TOP1)
+        values = group.values(TOP1)
         if group.diverged or not values:
             _said(axes, place, spread_text(group, TOP1))
         elif few:
-            axes.plot(values, [place] * len(values), "o", color="0.55", markersize=3)
-            axes.plot([sum(values) / len(values)] * 2, [place - 0.3, place + 0.3], "-", color="black")
+            _seeds(axes, place, values)
         else:
             _interval(axes, place, interval(values), "o", True)
     axes.set_xlabel(TOP1.head)
@@ -173,11 +176,8 @@ def _differences(axes: Axes, rows: Sequence[Compared], base: str) -> None:
         if row.difference is not None:
             _interval(axes, place, row.difference, "s", row.difference.excludes_zero, row.star)
         else:
-            _said(
-                axes,
-                place,
-                "reference" if row.is_reference else spread_text(row.group, TOP1) if row.group.diverged else "–",
-            )
+            gone = spread_text(row.group, TOP1) if row.group.diverged else "–"
+            _said(axes, place, "reference" if row.is_reference else gone)
     axes.set_xlabel(f"difference to {base} (points of %)")
 
 
@@ -201,14 +201,16 @@ def _interval(axes: Axes, place: float, one: Difference, marker: str, filled: bo
     for end, edge, sign in ((one.low, low, "<"), (one.high, high, ">")):
         if (end < edge) if sign == "<" else (end > edge):
             axes.plot(edge, place, sign, color="black", clip_on=False, zorder=3)
-            axes.text(
-                edge,
-                place - 0.16,
-                number(end, 1, True),
-                ha="left" if sign == "<" else "right",
-                va="bottom",
-                fontsize=5.5,
-            )
+            side = "left" if sign == "<" else "right"
+            axes.text(edge, place - 0.16, number(end, 1, True), ha=side, va="bottom", fontsize=5.5)
+
+
+def _seeds(axes: Axes, place: float, values: Sequence[float]) -> None:
+    """Seeds as points where they are few, and a bar at their mean."""
+    if len(values) <= SEEDS:
+        axes.plot(values, [place] * len(values), "o", color="0.55", markersize=3)
+    if values:
+        axes.plot([sum(values) / len(values)] * 2, [place - 0.3, place + 0.3], "-", color="black")
 
 
 def _said(axes: Axes, place: float, text: str) -> None:
@@ -223,24 +225,13 @@ def _panels(name: str, title: str, groups: Sequence[tuple[str, Group]], metrics:
     words = "; ".join(_extremes(shown, metric) for metric in metrics) + "."
 
     def draw() -> Figure:
-        labels = ["\n".join(textwrap.wrap(label, 26)) for label, _ in shown]
-        height = 0.55 + sum(0.075 + 0.115 * (1 + label.count("\n")) for label in labels)
-        figure = Figure(figsize=(PAGE, height), layout="constrained")
-        axes = list(figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0])
+        figure, axes = _rows([label for label, _ in shown], len(metrics), PAGE)
         for one, metric in zip(axes, metrics, strict=True):
             for place, (_, group) in enumerate(shown):
-                values = _values(group, metric)
-                if len(values) <= SEEDS:
-                    one.plot(values, [place] * len(values), "o", color="0.55", markersize=3)
-                if values:
-                    one.plot([sum(values) / len(values)] * 2, [place - 0.3, place + 0.3], "-", color="black")
+                _seeds(one, place, group.values(metric))
             one.set_xlabel(metric.head)
-            one.grid(axis="y", visible=False)
-            one.tick_params(axis="y", length=0)
             one.xaxis.set_major_locator(MaxNLocator(4))
             _limit(one, 0.0, 100.0 if metric.unit == "%" else math.inf)
-        axes[0].set_yticks(range(len(shown)), labels)
-        axes[0].set_ylim(len(shown) - 0.5, -0.5)
         return figure
 
     return Drawing(name, caption, words, draw)
@@ -264,7 +255,7 @@ def _draw_grid(grid: Grid, rows: Sequence[Coordinate]) -> Figure:
         means: list[tuple[float, float]] = []
         for place, column in zip(places, grid.columns, strict=True):
             group = grid.groups.get((row, column))
-            values = [] if group is None else _values(group, TOP1)
+            values = [] if group is None else group.values(TOP1)
             if group is not None and group.diverged:
                 gone.append((place + shift, look["color"]))
             elif values:
@@ -316,12 +307,6 @@ def _limit(axes: Axes, low: float, high: float, vertical: bool = False) -> None:
     """A share ends at 0 and 100 %; a little room is left for markers at the ends."""
     begin, end = axes.get_ylim() if vertical else axes.get_xlim()
     (axes.set_ylim if vertical else axes.set_xlim)(max(begin, low), min(end, high))
-
-
-def _values(group: Group, metric: Metric) -> list[float]:
-    return (
-        [float(value) * metric.scale for value in group.runs[metric.key].dropna()] if metric.key in group.runs else []
-    )
 
 
 def _few(groups: Iterator[Group] | Sequence[Group] | Any) -> bool:

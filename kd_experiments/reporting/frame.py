@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from kd_experiments import files
+from kd_experiments import escaping, files
 from kd_experiments.errors import UserError
 from kd_experiments.tracking.record import Record, every_record
 
@@ -132,7 +132,8 @@ def _written(value: Any) -> str:
         return ""
     if not isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
-    return json.dumps(value, ensure_ascii=False) if value == "" or _read(value) != value else value
+    is_formula = escaping.csv_cell(value) != value  # to a spreadsheet
+    return json.dumps(value, ensure_ascii=False) if value == "" or is_formula or _read(value) != value else value
 
 
 def _hashable(value: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment
 
+from kd_experiments import files
 from kd_experiments.reporting.settings import diverged
 from kd_experiments.reporting.study import Study
 from kd_experiments.reporting.table import Table, html
@@ -94,10 +95,12 @@ def _details(frame: pd.DataFrame, results: Path | None) -> Iterator[dict[str, An
 
 def _curves(path: Path, most: int) -> dict[str, list[float | None]]:
     """By name of the figure, at no more than that many epochs, evenly, the last among them."""
+    content = files.read_table(path)
+    if content is None:
+        return {}
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error):
+        rows = list(csv.DictReader(content.splitlines()))
+    except csv.Error:
         return {}
     step = max(1, -(-len(rows) // most))
     kept = [row for place, row in enumerate(rows) if (len(rows) - 1 - place) % step == 0]

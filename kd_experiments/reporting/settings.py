@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -11,11 +12,14 @@ import pandas as pd
 
 from kd_experiments.cli.choices import methods
 from kd_experiments.reporting.frame import PRIMARY
-from kd_experiments.reporting.metrics import Metric
+from kd_experiments.reporting.metrics import ACCURACY, COST, Metric
 from kd_experiments.reporting.statistics import Difference, Spread, interval, spread
 
 BASELINE, REFERENCES = "none", ("kd", "none")  # the student alone; the first of these is what others are compared with
 KERNELS = ("machine.cpu", "machine.capability", "machine.device_name", "machine.threads")  # what may change bits
+
+
+TELLING = ("dataset.train_size", "precision", "recipe.epochs", "teacher.recipe.epochs")  # first in a file's name
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,19 @@ class Group:
 
     def spread(self, metric: Metric) -> Spread:
         """Over all replicates; of none where one of them diverged."""
-        if metric.key not in self.runs or (self.diverged and metric.key.startswith("metrics.")):
-            return Spread(math.nan, math.nan, 0)
-        return spread([float(value) * metric.scale for value in self.runs[metric.key].dropna()])
+        gone = bool(self.diverged) and metric.key.startswith("metrics.")
+        return spread([] if gone else self.values(metric))
+
+    def values(self, metric: Metric) -> list[float]:
+        """Of the replicates that have it, in the metric's unit."""
+        return [value * metric.scale for value in self._numbers.get(metric.key, ())]
+
+    @cached_property
+    def _numbers(self) -> dict[str, list[float]]:
+        """All figures of merit at once, since a frame is slow to ask for one after another."""
+        known = [one.key for one in (*ACCURACY, *COST) if one.key in self.runs]
+        columns = {key: self.runs[key].to_numpy(dtype=float, na_value=math.nan).tolist() for key in known}
+        return {key: [value for value in values if not math.isnan(value)] for key, values in columns.items()}
 
 
 @dataclass(frozen=True)
@@ -240,7 +254,7 @@ def _slugs(found: Sequence[pd.DataFrame]) -> list[str]:
     slugs = [_slug(runs) for runs in found]
     for slug in sorted({slug for slug in slugs if slugs.count(slug) > 1}):
         values = {place: _values(found[place]) for place, one in enumerate(slugs) if one == slug}
-        keys = sorted({key for one in values.values() for key in one}, key=lambda key: (_telling(key), key))
+        keys = sorted({key for one in values.values() for key in one}, key=lambda key: (key not in TELLING, key))
         differing = [key for key in keys if len({one.get(key) for one in values.values()}) > 1]
         for place, known in values.items():
             words = [f"{key.rsplit('.', 1)[-1]}{known[key]}" for key in differing[:2] if key in known]
@@ -251,18 +265,12 @@ def _slugs(found: Sequence[pd.DataFrame]) -> list[str]:
     return slugs
 
 
-def _telling(key: str) -> int:
-    """The place of a key among those that name a file."""
-    order = ("dataset.train_size", "recipe.epochs", "precision", "teacher.checkpoint", "teacher.recipe.epochs")
-    return order.index(key) if key in order else len(order)
-
-
 def _slug(runs: pd.DataFrame) -> str:
     noise = first(runs, "label_noise.name", "none")
     wrong = "" if noise == "none" else f"{noise}{first(runs, 'label_noise.rate'):g}"
     teacher = first(runs, "teacher.network") if runs["teacher"].notna().any() else None
     parts = [first(runs, "dataset.name"), wrong, teacher, first(runs, "student.network")]
-    return "-".join(str(part) for part in parts if part)
+    return re.sub(r"[^\w.-]", "_", "-".join(str(part) for part in parts if part))
 
 
 def _values(runs: pd.DataFrame) -> dict[str, str]:

@@ -13,17 +13,10 @@ import pandas as pd
 
 from kd_experiments.escaping import plain
 from kd_experiments.reporting import frame as frames
+from kd_experiments.reporting import sweep_tables as swept
 from kd_experiments.reporting.figures import Drawing, of_setting, of_sweep
 from kd_experiments.reporting.metrics import TOP1
 from kd_experiments.reporting.settings import Setting, covers, settings
-from kd_experiments.reporting.sweep_tables import (
-    Grid,
-    grid_label,
-    grid_of,
-    grids,
-    reference_words,
-    sweep_table,
-)
 from kd_experiments.reporting.table import Table
 from kd_experiments.reporting.tables import (
     Compared,
@@ -54,8 +47,8 @@ class Study:
         return frames.digest(self.frame)
 
     @cached_property
-    def grids(self) -> list[Grid]:
-        return grids(self.frame, [self.asked] if self.asked else [])
+    def grids(self) -> list[swept.Grid]:
+        return [] if self.frame.empty else swept.grids(self.frame, [self.asked] if self.asked else [])
 
     @cached_property
     def settings(self) -> list[Setting]:
@@ -64,13 +57,13 @@ class Study:
     @cached_property
     def comparisons(self) -> list[Comparison]:
         """Settings with something to compare; those that a sweep's table shows whole have no table of their own."""
-        swept = frozenset(signature for grid in self.grids for signature in grid.runs["signature"])
-        found = [compare_setting(one, self.reference, swept) for one in self.settings]
+        elsewhere = frozenset(signature for grid in self.grids for signature in grid.runs["signature"])
+        found = [compare_setting(one, self.reference, elsewhere) for one in self.settings]
         return [one for one in found if len(one.rows) >= FEWEST or (one.rows and not one.hidden)]
 
     @cached_property
     def tables(self) -> list[Table]:
-        return [*map(sweep_table, self.grids), *map(setting_table, self.comparisons)]
+        return [*map(swept.sweep_table, self.grids), *map(setting_table, self.comparisons)]
 
     @cached_property
     def costs(self) -> list[Table]:
@@ -132,10 +125,12 @@ class Study:
         newest = done.sort_values(["finished", "signature"], na_position="first").iloc[-1]
         name = self.asked or newest["sweep"]
         if isinstance(name, str) and name in names():
-            grid = grid_of(name, self.frame)
+            grid = swept.grid_of(name, self.frame)
             if grid.groups:
-                named = [(grid_label(grid, place), one) for place, one in grid.compared.items()]
-                return compact(named, reference_words(grid), f"{name}: {grid.jobs} of {len(grid.sweep.jobs)} runs")
+                named = [(swept.grid_label(grid, place), one) for place, one in grid.compared.items()]
+                return compact(
+                    named, swept.reference_words(grid), f"{name}: {grid.jobs} of {len(grid.sweep.jobs)} runs"
+                )
         mine = next(one for one in self.settings if newest["signature"] in set(one.runs["signature"]))
         comparison = next((one for one in self.comparisons if one.setting.slug == mine.slug), None)
         comparison = comparison or compare_setting(mine, self.reference)

@@ -8,27 +8,26 @@ from functools import cached_property
 
 import pandas as pd
 
+from kd_experiments.reporting import tables
 from kd_experiments.reporting.metrics import TOP1
 from kd_experiments.reporting.settings import BASELINE, Group, method_title, replicates, training_words
 from kd_experiments.reporting.statistics import average_ranks, spread
 from kd_experiments.reporting.table import Cell, Row, Table
-from kd_experiments.reporting.tables import (
-    Compared,
-    against,
-    best_of,
-    figures_of,
-    gap_figures,
-    gap_text,
-    is_clear,
-    metric_table,
-    notes_of,
-    of_spread,
-    spread_text,
-)
 from kd_experiments.sweeping.definitions import Outline, names, outline, read
 
 ENOUGH = 0.5  # of a sweep's runs, for a table that nobody asked for by name
-UNSAID = ("paths.", "tracking.", "hydra", "+sweeps=", "device=", "threads=", "rerun=", "capture=", "snapshots=")
+UNSAID = (
+    "paths.",
+    "tracking.",
+    "hydra",
+    "+sweeps=",
+    "device=",
+    "threads=",
+    "rerun=",
+    "capture=",
+    "snapshots=",
+    "imports=",
+)
 
 Coordinate = tuple[str, ...]
 
@@ -64,9 +63,11 @@ class Grid:
         return given or ({"method": "kd"} if "kd" in methods and len(methods) > 1 else {})
 
     @cached_property
-    def compared(self) -> dict[tuple[Coordinate, Coordinate], Compared]:
+    def compared(self) -> dict[tuple[Coordinate, Coordinate], tables.Compared]:
         places = list(self.groups)
-        found = against([self.groups[place] for place in places], [self._reference_of(place) for place in places])
+        found = tables.against(
+            [self.groups[place] for place in places], [self._reference_of(place) for place in places]
+        )
         return dict(zip(places, found, strict=True))
 
     @property
@@ -95,7 +96,7 @@ def grid_of(name: str, frame: pd.DataFrame) -> Grid:
     """The runs of a sweep: those that it made, and those of the same signature that something else made."""
     sweep = outline(name)
     rows_of = _by_values(sweep, frame)
-    if any(_key(job) not in rows_of for job in sweep.jobs):
+    if any(_key(job) not in rows_of for job in sweep.jobs) and _may_share(name, frame):
         rows_of = _by_signature(name, frame) | rows_of
     cells: dict[tuple[Coordinate, Coordinate], list[str]] = {}
     for job in sweep.jobs:
@@ -128,7 +129,10 @@ def sweep_table(grid: Grid) -> Table:
         return _as_metrics(grid)
     ranks = _ranks(grid)
     columns = [column_words(grid, column) for column in grid.columns]
-    best = [best_of([grid.groups[row, one] for row in grid.rows if (row, one) in grid.groups]) for one in grid.columns]
+    best = [
+        tables.best_of([grid.groups[row, one] for row in grid.rows if (row, one) in grid.groups])
+        for one in grid.columns
+    ]
     rows = [
         Row(row_label(grid, row), [*(_cell(grid, row, one, top) for one, top in zip(grid.columns, best, strict=True)),
                                    *([Cell(ranks.get(row, "–"))] if ranks else [])])
@@ -136,7 +140,7 @@ def sweep_table(grid: Grid) -> Table:
     ]  # fmt: skip
     figures = [
         {**dict(zip((*grid.sweep.table.rows, *grid.sweep.table.columns), (*row, *column), strict=True)),
-         **figures_of(one.group, [TOP1]), **gap_figures(one)}
+         **tables.figures_of(one.group, [TOP1]), **tables.gap_figures(one)}
         for (row, column), one in grid.compared.items()
     ]  # fmt: skip
     notes = [f"{TOP1.head}, columns: {', '.join(grid.sweep.table.columns)}.", *_all_notes(grid)]
@@ -188,23 +192,29 @@ def _cell(grid: Grid, row: Coordinate, column: Coordinate, best: Group | None) -
     one = grid.compared.get((row, column))
     if one is None:
         return Cell()
-    return Cell(spread_text(one.group, TOP1), *gap_text(one), best=one.group is best, clear=is_clear(one))
+    return Cell(
+        tables.spread_text(one.group, TOP1), *tables.gap_text(one), best=one.group is best, clear=tables.is_clear(one)
+    )
 
 
 def _as_metrics(grid: Grid) -> Table:
     compared = [
-        Compared(Group(row_label(grid, row), one.group.runs), one.difference, one.star, one.is_reference, one.unlike)
+        tables.Compared(
+            Group(row_label(grid, row), one.group.runs), one.difference, one.star, one.is_reference, one.unlike
+        )
         for row in grid.rows
         for one in [grid.compared[row, ()]]
     ]
     base = next((one.group for one in compared if one.is_reference), None)
     name = f"sweep-{grid.sweep.name.replace('/', '-')}"
-    return metric_table(name, grid.sweep.title.rstrip("."), grid.runs, compared, base, grid.remarks, _missing(grid))
+    return tables.metric_table(
+        name, grid.sweep.title.rstrip("."), grid.runs, compared, base, grid.remarks, _missing(grid)
+    )
 
 
 def _all_notes(grid: Grid) -> list[str]:
     settings = sorted({f"{one['stage']}" for _, one in grid.runs.iterrows()})
-    notes = notes_of(grid.runs, list(grid.compared.values()), reference_words(grid))
+    notes = tables.notes_of(grid.runs, list(grid.compared.values()), reference_words(grid))
     if len(settings) == 1:
         notes.append(f"Setting: {settings[0]}; {training_words(grid.runs)}.")
     return [*notes, *grid.remarks]
@@ -223,7 +233,9 @@ def _teachers(grid: Grid, ranked: bool) -> list[Row]:
             .dropna()
             .astype(float)
         )
-        found.append((f"teacher {taught['teacher.network'].iloc[0]}", Cell(of_spread(spread(each.tolist()), TOP1))))
+        found.append(
+            (f"teacher {taught['teacher.network'].iloc[0]}", Cell(tables.of_spread(spread(each.tolist()), TOP1)))
+        )
     names = {name for name, _ in found}
     label = names.pop() if len(names) == 1 else "teacher"
     return [Row(label, [*(cell for _, cell in found), *([Cell()] if ranked else [])])] if found else []
@@ -257,6 +269,12 @@ def _by_values(sweep: Outline, frame: pd.DataFrame) -> dict[frozenset[tuple[str,
         if set(values) == keys:
             found.setdefault(frozenset(values.items()), []).append(signature)
     return found
+
+
+def _may_share(name: str, frame: pd.DataFrame) -> bool:
+    """Whether something else made runs in the settings of this sweep, or it made none itself: composing it is slow."""
+    own = frame["sweep"] == name
+    return not own.any() or bool(frame["stage"][~own].isin(frame["stage"][own]).any())
 
 
 def _by_signature(name: str, frame: pd.DataFrame) -> dict[frozenset[tuple[str, str]], list[str]]:

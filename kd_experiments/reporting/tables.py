@@ -189,7 +189,7 @@ def best_of(groups: Sequence[Group]) -> Group | None:
 
 
 def _measured(group: Group, metric: Metric) -> bool:
-    return metric.key in group.runs and bool(group.runs[metric.key].notna().any())
+    return bool(group.values(metric))
 
 
 def _published(runs: pd.DataFrame, group: Group) -> Sequence[Published]:

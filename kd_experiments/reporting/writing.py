@@ -90,7 +90,8 @@ def readme(study: Study) -> str:
         lines += [" ".join(study.sentences()), ""]
     pages = sorted({table.data for table in study.tables})
     contents = [
-        f"- [{name}](tables/{name}.md): {sum(table.data == name for table in study.tables)} tables" for name in pages
+        f"- [{name}](tables/{files.file_name(name)}.md): {sum(table.data == name for table in study.tables)} tables"
+        for name in pages
     ]
     folded = [*contents, *([""] if contents else []), LAYOUT]
     lines += ["<details><summary>What is here</summary>", "", *folded, "</details>", "", f"Runs {study.digest}."]
@@ -115,7 +116,7 @@ def _tables(study: Study) -> Iterator[tuple[str, str]]:
         kept = list(tables)
         contents = [f"- {table.title}: [CSV]({table.name}.csv)" for table in kept]
         parts = [f"# {data}\n", "\n".join(contents) + "\n", *map(markdown, kept), f"Runs {study.digest}.\n"]
-        yield f"tables/{data}.md", "\n".join(parts)
+        yield f"tables/{files.file_name(data)}.md", "\n".join(parts)
         for table in kept:
             yield f"tables/{table.name}.csv", comma_separated(table, study.digest)
 

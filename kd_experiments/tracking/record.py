@@ -254,7 +254,7 @@ class RunFolder:
     def write_history(self, history: Sequence[Mapping[str, float]]) -> None:
         """One row an epoch; a figure that an epoch did not measure stays empty."""
         columns = list(dict.fromkeys(name for row in history for name in row))
-        files.write_sealed(self.history_file, _rows(columns, history).encode())
+        files.write_table(self.history_file, _rows(columns, history))
 
     def write_columns(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
         """A CSV file of equally long columns."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kd_experiments.networks import Network
+from kd_experiments.private import move_towards
 
 
 class Average:
@@ -32,9 +33,7 @@ class Average:
         self._steps += 1
         weight = 1 - torch.clamp((1 + self._steps) / (10 + self._steps), max=self._decay)
         averages, current = map(list, zip(*self._averaged, strict=True))
-        change = torch._foreach_sub(current, averages)
-        torch._foreach_mul_(change, weight)
-        torch._foreach_add_(averages, change)
+        move_towards(averages, current, weight)
         for ours, theirs in self._copied:
             ours.copy_(theirs)
 

@@ -88,10 +88,11 @@ def test_a_part_that_fails_is_named_and_the_others_go_on(place: Place, monkeypat
 def test_a_process_that_dies_or_hangs_is_a_part_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "python"
     monkeypatch.setattr(sys, "executable", str(script))
-    for body, why in (("echo words; kill -9 $$", "ended with code -9"), ("sleep 60", "not done after 1 s")):
+    dies, hangs = ("echo words; kill -9 $$", 60, "ended with code -9"), ("sleep 60", 1, "not done after 1 s")
+    for body, seconds, why in (dies, hangs):
         script.write_text(f"#!/bin/sh\n{body}\n")
         script.chmod(0o755)
-        (line,) = in_a_process("steps", 1)
+        (line,) = in_a_process("steps", seconds)
         assert line["outcome"] == "failed" and why in line["note"]
 
 

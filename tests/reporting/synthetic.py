@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from kd_experiments import files
 from kd_experiments.tracking.record import SCHEMA
 
 METHODS = ("none", "kd", "lrds", "dkd", "dist", "btkd", "la_dtd", "at", "fitnet", "crd", "dml", "reviewkd")
@@ -113,7 +114,8 @@ def write(results: Path, *records: Mapping[str, Any]) -> Path:
     for made in records:
         folder = results / "runs" / made["signature"]
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "record.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+        sealed = {**made, files.SUM_KEY: files.sum_of(made)}
+        (folder / "record.json").write_text(json.dumps(sealed), encoding="utf-8")
         rows = history(made) if made["metrics"] else []
         lines = [
             ",".join(rows[0] if rows else ["epoch"]),

@@ -55,8 +55,12 @@ def overlapping(figure: Figure) -> list[tuple[str, str]]:
 
 def clipped(figure: Figure) -> list[str]:
     edge = figure.bbox
-    return [text for text, box in boxes(figure)
-            if box.x0 < edge.x0 - 1 or box.x1 > edge.x1 + 1 or box.y0 < edge.y0 - 1 or box.y1 > edge.y1 + 1]  # fmt: skip
+    inside = (edge.x0 - 1, edge.y0 - 1, edge.x1 + 1, edge.y1 + 1)
+    return [
+        text
+        for text, box in boxes(figure)
+        if box.x0 < inside[0] or box.y0 < inside[1] or box.x1 > inside[2] or box.y1 > inside[3]
+    ]
 
 
 @pytest.fixture(scope="module")

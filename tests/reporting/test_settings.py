@@ -116,8 +116,12 @@ def test_holm_goes_down_and_stops() -> None:
 
 
 def test_an_unrelated_sweep_changes_no_star(tmp_path: Path) -> None:
-    made = [record(method, seed, 90 + seed / 10 + {"kd": 0, "lrds": 1, "dkd": 0.3}[method] + seed**2 / 90 * (method == "dkd"))
-            for method in ("kd", "lrds", "dkd") for seed in range(3)]  # fmt: skip
+    above = {"kd": 0.0, "lrds": 1.0, "dkd": 0.3}
+    made = [
+        record(method, seed, 90 + seed / 10 + gain + seed**2 / 90 * (method == "dkd"))
+        for method, gain in above.items()
+        for seed in range(3)
+    ]
     (before,) = comparisons(tmp_path / "a", *made)
     other = [record(f"lrds ratio={ratio}", seed, values={"selection.ratio": ratio}, sweep="small/lrds_ratio")
              for ratio in (0.5, 0.7) for seed in range(3)]  # fmt: skip

@@ -70,7 +70,11 @@ def test_a_sweep_killed_twice_ends_with_exactly_its_runs(cli: Cli, tmp_path: Pat
     said, _ = (last := start(results)).communicate(timeout=PATIENCE)
     assert last.returncode == 0, said
     assert f"sweep of 6 runs: {6 - len(kept)} done, {len(kept)} skipped, complete already" in said
-    assert said.count("resuming after epoch") == 1
+    logs = [path.read_text() for path in (results / "runs").glob("*/run.log")]
+    assert sum("resuming after epoch" in log for log in logs) >= 1
+    told = [line for line in said.splitlines() if line.startswith("run ")]
+    assert len(told) == 6 and told[-1].startswith("run 6 of 6: ")
+    assert "full report: python -m kd_experiments.reporting" in said and "Δ" in said
     found = complete(results)
     assert len(found) == len(records(results)) == 6
     assert {signature: found[signature] for signature in kept} == kept, "a finished run was run again"
@@ -107,7 +111,7 @@ def test_failed_runs_are_told_and_run_again(cli: Cli, tmp_path: Path, monkeypatc
     assert answer.code == 1
     assert "sweep of 4 runs: 1 done, 3 failed" in answer.out
     assert "failed: label_noise=none recipe.lr=-1: recipe.lr=-1: must be over 0" in answer.out
-    (line,) = [line for line in answer.out.splitlines() if "on fire" in line and "failed:" in line]
+    (line,) = [line for line in answer.out.splitlines() if "on fire" in line and line.startswith("  failed:")]
     log = Path(line.split("(log: ")[1].removesuffix(")"))
     assert "label_noise=symmetric recipe.lr=0.05: RuntimeError: the disk is on fire" in line
     assert "Traceback" in log.read_text() and "on fire" in log.read_text()

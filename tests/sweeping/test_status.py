@@ -13,7 +13,7 @@ import pytest
 
 from kd_experiments.sweeping import listing as listing_module
 from kd_experiments.sweeping.__main__ import main
-from kd_experiments.sweeping.definitions import Job, Sweep, TableLayout
+from kd_experiments.sweeping.definitions import Job, Outline, Sweep, TableLayout
 from kd_experiments.sweeping.listing import listing
 from kd_experiments.sweeping.run_status import every_run_status
 from kd_experiments.tracking.record import RunFolder
@@ -26,6 +26,7 @@ SWEEP = Sweep(
     TableLayout(("method",), (), {}),
     tuple(Job({"seed": str(seed), "method": "kd"}, f"run{seed}") for seed in range(4)),
 )
+OUTLINE = Outline(SWEEP.name, SWEEP.title, "", SWEEP.table, tuple(job.overrides for job in SWEEP.jobs))
 Write = Callable[..., Path]
 
 
@@ -67,7 +68,7 @@ def one_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     from kd_experiments.sweeping import status
 
     monkeypatch.setattr(listing_module, "names", lambda: [SWEEP.name])
-    monkeypatch.setattr(listing_module, "outline", lambda name: (SWEEP.title, len(SWEEP.jobs)))
+    monkeypatch.setattr(listing_module, "outline", lambda name: OUTLINE)
     monkeypatch.setattr(listing_module, "read", lambda name, results: SWEEP)
     # These records are too poor to tell which sweep they may belong to.
     monkeypatch.setattr(listing_module, "begun", lambda names, configs: list(names))

@@ -45,7 +45,9 @@ def test_a_sweep_is_one_run_a_job_with_one_row_an_epoch(cli: Cli, tmp_path: Path
         assert [row["epoch"] for row in run["history"]] == [0, 1]
         assert all("loss" in row and "test_top1" in row for row in run["history"])
         assert "mine" in run["tags"] and run["config"]["dataset"]["name"] == "digits"
-    assert {run["group"] for run in runs} == {"digits-resnet8-resnet8", "digits-none-resnet8"}
+    groups = {run["name"]: run["group"] for run in runs}
+    assert len(groups) == 4 and len(set(groups.values())) == 2, "a group holds all seeds of one configuration"
+    assert all(set(run["summary"]).isdisjoint({"test_top1", "epoch", "loss"}) for run in runs), "told once"
     logged = {run["config"]["signature"]: run["summary"]["test_top1_last"] for run in runs}
     assert logged == {record["signature"]: record["metrics"]["test_top1_last"] for record in records(tmp_path)}
 
@@ -56,8 +58,16 @@ def test_a_run_of_a_sweep_is_grouped_and_tagged_by_it(cli: Cli, tmp_path: Path) 
     assert answer.code == 0, answer.err
     (file,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
     run = read_offline_run(file)
-    assert run["group"] == "small/fashion_noise"
-    assert run["tags"] == ["none", "digits", "resnet8", "seed1", "symmetric", "small/fashion_noise"]
+    assert run["group"].startswith("none on digits") and "symmetric" in run["group"]
+    assert run["tags"] == ["none", "digits", "resnet8", "seed1", "small/fashion_noise"]
+    assert run["config"]["sweep"] == "small/fashion_noise" and "dataset=digits" in run["name"]
+
+
+def test_a_run_asked_for_again_stays_one_offline_folder(cli: Cli, tmp_path: Path) -> None:
+    for again in ((), ("rerun=true", "tracking.artifact=true")):
+        assert cli("method=none", "tracking.mode=offline", *again).code == 0
+    (folder,) = (tmp_path / "wandb").glob("offline-run-*")
+    assert folder.name.endswith(records(tmp_path)[0]["signature"])
 
 
 def test_a_failing_tracker_is_a_warning(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ class Teacher:
     def __init__(self, network: Network) -> None:
         self.network = network.eval()
 
-    def begin_epoch(self, views: Tensor) -> None:
+    def begin_epoch(self, views: Tensor | None, initialising: bool) -> None:
         pass
 
     def forward(self, batch: Batch) -> Output:
