@@ -36,13 +36,8 @@ DEFAULTS = {
     "paths.results": "", "csv": "", "source": "local", "project": "kd_experiments", "entity": "", "out": "",
     "write": "all", "sweep": "", "reference": "", "latex": "", "cost": "false",
 }  # fmt: skip
-WRITE = {
-    "all": ("tables", "figures", "page"),
-    "tables": ("tables",),
-    "figures": ("figures",),
-    "page": ("page",),
-    "nothing": (),
-}
+ALL = ("tables", "figures", "page")
+WRITE: dict[str, tuple[str, ...]] = {"all": ALL, **{name: (name,) for name in ALL}, "nothing": ()}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -16,18 +16,8 @@ from kd_experiments.reporting.table import Cell, Row, Table
 from kd_experiments.sweeping.definitions import Outline, names, outline, read
 
 ENOUGH = 0.5  # of a sweep's runs, for a table that nobody asked for by name
-UNSAID = (
-    "paths.",
-    "tracking.",
-    "hydra",
-    "+sweeps=",
-    "device=",
-    "threads=",
-    "rerun=",
-    "capture=",
-    "snapshots=",
-    "imports=",
-)
+UNSAID = ("paths.", "tracking.", "hydra", "+sweeps=", "device=", "threads=", "rerun=", "capture=", "snapshots=",
+          "imports=")  # fmt: skip
 
 Coordinate = tuple[str, ...]
 

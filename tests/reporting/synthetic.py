@@ -54,7 +54,8 @@ def record(
         gap = random.Random(f"{dataset} {pair} {teacher_seed}").gauss(0, 0.3)
         teacher = {
             "signature": "", "network": pair[0], "parameters": 272_186, "seed": teacher_seed, "checkpoint": None,
-            "stated_accuracy": None, "train_size": 1145, "train_wrong": 5 + teacher_seed, "train_seconds": 9.0,
+            "seen_val": False, "stated_accuracy": None, "train_size": 1145, "train_wrong": 5 + teacher_seed,
+            "train_seconds": 9.0,
             "train_top1": 99.5, "train_top5": 100.0, "train_nll": 0.1, "train_ece": 0.5, "val_top1": 98.0,
             "val_top5": 100.0, "val_nll": 0.1, "val_ece": 1.0, "test_top1": 95.0 + gap, "test_top5": 99.0,
             "test_nll": 0.2, "test_ece": 1.0,
