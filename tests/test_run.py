@@ -50,7 +50,7 @@ def same_weights(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool
 def test_record_holds_what_tables_need(tmp_path: Path) -> None:
     record = do(tmp_path, "method=lrds")
     kept = json.loads((tmp_path / "runs" / record["signature"] / "record.json").read_text())
-    assert kept == record
+    assert kept.pop("sha256") and kept == record
     assert kept["status"] == "complete" and kept["error"] is None and kept["config"]["seed"] == 0
     for name in (
         "test_top1_last", "test_top1_best_val", "test_top1_best_test", "test_top5_last", "test_nll_last",
