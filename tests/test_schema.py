@@ -57,7 +57,8 @@ def test_names_the_offending_key(key: str, value: object, words: str) -> None:
 def test_unknown_and_missing_keys() -> None:
     with pytest.raises(UserError, match=r"part\.rat: no such key; did you mean part\.rate\?"):
         build(Part, GOOD | {"rat": 1}, "part")
-    with pytest.raises(UserError, match=r"part\.size: missing; give it a value \(a whole number at least 1 and at most 1e\+09\)"):
+    words = r"part\.size: missing; give it a value \(a whole number at least 1 and at most 1e\+09\)"
+    with pytest.raises(UserError, match=words):
         build(Part, {key: value for key, value in GOOD.items() if key != "size"}, "part")
 
 
