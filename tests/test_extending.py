@@ -23,6 +23,8 @@ from kd_experiments.supervision.revision import REVISIONS
 from kd_experiments.sweeping.__main__ import main as sweeping
 from tests.conftest import TINY, Cli, records
 
+pytestmark = pytest.mark.slow
+
 PAGE = (PACKAGE.parent / "docs" / "extending.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
 SMALL = tuple(word for word in TINY if not word.startswith("teacher="))

@@ -25,6 +25,8 @@ from kd_experiments.teachers.checkpoint_file import read_state
 from kd_experiments.tracking.record import LabelFacts, Machine, Record, every_record
 from tests.conftest import SOAK, Cli, composed
 
+pytestmark = pytest.mark.slow
+
 NUMBERS = (10**400, -(10**400), 10**21, 2**63, 2**31, 1e308, -1e308, 1e-320, float("nan"), float("inf"), 0, -1, 1, 0.5)
 TEXTS = ("", " ", "../..", "/dev/zero", "x" * 5000, "\0", "\n", "\ud800", "é", "=1+1", "<b>", "${x}", "kd")
 OTHERS = (True, None, [], [[]], [None], [10**400], {}, {"name": {}}, {"name": "kd"}, {1: 2}, {None: 1})

@@ -26,6 +26,8 @@ from kd_experiments.tracking.record import Record, RunFolder
 from kd_experiments.training.loop import Training
 from tests.conftest import SOAK, TINY, composed
 
+pytestmark = pytest.mark.slow
+
 TRACIN = ("method=kd", "selection=tracin", "selection.ratio=0.5", "snapshots=2", "recipe.batch_size=32")
 
 

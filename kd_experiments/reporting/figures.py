@@ -142,11 +142,12 @@ def _draw_forest(rows: Sequence[tuple[str, Compared]], base: str, width: float) 
 def _rows(names: Sequence[str], panels: int, width: float) -> tuple[Figure, list[Axes]]:
     """Panels beside each other with a row for each name, the first at the top."""
     labels = ["\n".join(textwrap.wrap(name, 26, break_long_words=True)) for name in names]
-    height = 0.55 + sum(0.075 + 0.115 * (1 + label.count("\n")) for label in labels)
+    lines = max(1 + label.count("\n") for label in labels)  # rows stand at equal distances: room for the longest
+    height = 0.65 + len(labels) * (0.075 + 0.125 * lines)
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = list(figure.subplots(1, panels, sharey=True, squeeze=False)[0])
     axes[0].set_yticks(range(len(names)), labels)
-    axes[0].set_ylim(len(names) - 0.5, -0.5)
+    axes[0].set_ylim(len(names) - 0.5, -0.8)
     for one in axes:
         one.grid(axis="y", visible=False)
         one.tick_params(axis="y", length=0)
@@ -187,6 +188,7 @@ def _sight(found: Sequence[Difference]) -> tuple[float, float]:
     ends = [end for one in found for end in (one.low, one.high) if not math.isnan(end)] + means
     room = max(0.8 * (max(means) - min(means)), 1.0)
     low, high = max(min(ends), min(means) - room), min(max(ends), max(means) + room)
+    low, high = min(low, -0.1), max(high, 0.1)  # no scatter and no difference is a line of no width
     return low - 0.08 * (high - low), high + 0.08 * (high - low)
 
 

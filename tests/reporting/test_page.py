@@ -24,6 +24,8 @@ from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
          "--no-first-run", "--disable-sync", "--disable-component-update", "--window-size=1280,900")  # fmt: skip
 HOSTILE = "<img src=x onerror=\"document.title='caught'\"></script><script>document.title='caught'</script>"
