@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from bench import epoch, whole_run
-from bench.material import Material, Pair, Quiet, Subject
+from bench.material import PAIRS, Material, Pair, Quiet, Subject
 from bench.measurement import Setting
 from bench.tables import table, write
 from kd_experiments.cli.choices import methods
@@ -214,7 +214,7 @@ def figures(place: Place) -> Iterator[Line]:
     """The bench's column for this device: epoch, first run, bare loop, a whole run, torch.compile."""
     setting = Setting(True, place.device)
     devices.make_deterministic(place.device, None)
-    pair = epoch.PAIRS[0]
+    pair = PAIRS[0]
     with tempfile.TemporaryDirectory() as folder:
         subject = Material(Path(folder), 1000).subject(pair, place.device)
         for figure in epoch.of_pair(subject, pair, 5):
@@ -315,9 +315,9 @@ def main() -> int:
         lines += found or [{"part": name, "outcome": "failed", "note": "no time was left for it", "seconds": None}]
         print(f"{name}: {lines[-1]['outcome']} {lines[-1]['note']}".rstrip(), file=sys.stderr, flush=True)
     where = asdict(machine(torch.device("cuda")))
-    folder = PACKAGE.parent / "results" / "bench"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"gpu-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}.jsonl"
+    reports = PACKAGE.parent / "results" / "bench"
+    reports.mkdir(parents=True, exist_ok=True)
+    path = reports / f"gpu-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}.jsonl"
     path.write_text("".join(json.dumps(line | {"machine": where}) + "\n" for line in lines))
     print(summary(lines, where))
     print(f"kept in {os.path.relpath(path)}", file=sys.stderr)

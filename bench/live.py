@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from bench.material import BATCH, PAIRS, Material, Subject
 from bench.measurement import Measurement, Setting, ratios, timed
 from bench.methods import STEPS, shortened
-from kd_experiments.cli.choices import methods
+from kd_experiments.cli import layers
 from kd_experiments.distillers import DISTILLERS
 from kd_experiments.teachers.making import fresh_network
 from kd_experiments.training.devices import autocast
@@ -26,7 +26,9 @@ SMALL = ("fitnet", "at", "sp", "nst", "vid", "ofd", "ft", "ab", "fsp")  # withou
 
 
 def figures(setting: Setting) -> Iterator[Measurement]:
-    names = [method.name for method in methods() if DISTILLERS[method.distiller].needs == "features"]
+    names = [
+        name for name in layers.choices("method") if DISTILLERS[str(layers.distiller_of(name))].needs == "features"
+    ]
     with tempfile.TemporaryDirectory() as folder:
         subject = Material(Path(folder), 500 if setting.quick else 1000).subject(PAIR, setting.device)
         yield from of_methods(subject, names[::6] if setting.quick else names, setting.repetitions(5))

@@ -83,11 +83,11 @@ def observe(folder: Path, images: int, epochs: int) -> Observed:
         subject.teacher.network(next(data.evaluation_batches(data.val, 500)))
     forget_peak()
     before, after = resident(), []
-    source = subject.teacher.source(False)
+    source = subject.teacher.tabulated("logits")
     for epoch in range(epochs):
         views = data.epoch_views(0, epoch)
         assert views is not None
-        source.begin_epoch(views)
+        source.begin_epoch(views, False)
         after.append(resident())
     assert data.views is not None
     size = max(path.stat().st_size for path in subject.teacher.folder.iterdir())

@@ -219,11 +219,12 @@ def _content(path: Path) -> bytes | None:
         return damaged(path)
 
 
-def damaged(path: Path) -> None:
-    """Say, once, that a file is not as it was written."""
+def damaged(path: Path) -> Any:
+    """Say, once, that a file is not as it was written; None, which is what its reader answers then."""
     if path not in _told:
         _told.add(path)
         print(f"warning: {shortened(path, 200)}: damaged, or not written by kd_experiments; not used", file=sys.stderr)
+    return None
 
 
 def write_record(path: Path, record: DataclassInstance) -> None:

@@ -110,7 +110,8 @@ def files_read_once() -> Iterator[None]:
 
     from hydra._internal.config_repository import ConfigRepository
 
-    load, known = ConfigRepository.load_config, {}
+    load = ConfigRepository.load_config
+    known: dict[str, Any] = {}
 
     def remembered(self: ConfigRepository, config_path: str) -> Any:
         if known.get(config_path) is None:

@@ -105,9 +105,13 @@ class Registry(Generic[T]):
         return iter(self._choices)
 
 
-@cache
 def parameters(cls: type) -> Mapping[str, Any]:
     """Constructor parameters of a part, name -> annotation (with its range)."""
+    return _parameters(cls)
+
+
+@cache
+def _parameters(cls: type) -> Mapping[str, Any]:
     constructor = vars(cls).get("__init__") or inspect.getattr_static(cls, "__init__")
     names = [name for name in inspect.signature(constructor).parameters if name != "self"]
     if "args" in names and "kwargs" in names:  # nn.Module's or object's own: the part has no knobs
@@ -153,8 +157,7 @@ def typed_part(cls: type, given: Mapping[str, Any], where: str) -> dict[str, Any
 
 def construct_part(cls: type[T], values: Mapping[str, Any]) -> T:
     """Call the constructor with values that `typed_part` has converted."""
-    part: type = cls  # for mypy, a type[T] has no hash
-    return cls(**{name: construct(values[name], annotation) for name, annotation in parameters(part).items()})
+    return cls(**{name: construct(values[name], annotation) for name, annotation in parameters(cls).items()})
 
 
 def typed(value: Any, annotation: Any, where: str) -> Any:

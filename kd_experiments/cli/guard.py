@@ -71,7 +71,7 @@ def _load_configuration(
 def _load_config(self: Any, config_path: str) -> ConfigResult | None:
     source = private.source_of_file(self, config_path)
     if source is None or source.scheme() != "file":
-        return _read(self, config_path)  # type: ignore[no-any-return]
+        return _read(self, config_path)
     path = os.path.join(source.path, config_path if config_path.endswith((".yaml", ".yml")) else f"{config_path}.yaml")
     refuse_yaml(path)
     try:
@@ -121,7 +121,7 @@ def _count(events: Iterator[yaml.Event], path: str) -> None:
         if isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in open_nodes):
                 raise UserError(f"{path}: *{event.anchor} holds itself; write its values out")
-            total += sizes.get(event.anchor, 0)
+            total += sizes.get(event.anchor or "", 0)
         elif isinstance(event, yaml.ScalarEvent):
             total += 1
             if event.anchor:
@@ -189,7 +189,7 @@ def _value(container: Container, name: Any) -> Any:
     and is None elsewhere.
     """
     try:
-        return None if OmegaConf.is_missing(container, name) else container[name]  # type: ignore[index]
+        return None if OmegaConf.is_missing(container, name) else container[name]
     except (OmegaConfBaseException, ValueError, TypeError, AttributeError, KeyError, RecursionError):
         raw = str(private.raw_node(container, name))
         makes_containers = "oc.create" in raw or "oc.decode" in raw

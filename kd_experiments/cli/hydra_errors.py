@@ -88,7 +88,8 @@ def _unknown(key: str, arguments: Sequence[str]) -> str:
     composed = _compose_choices(arguments)
     choice = OmegaConf.select(composed, f"{group}.name") if composed is not None else None
     where = f" for {group}={choice}" if isinstance(choice, str) else ""
-    keys = _flat(OmegaConf.to_container(composed)) if composed is not None else []
+    content: Any = {} if composed is None else OmegaConf.to_container(composed)
+    keys = _flat(content)
     if "." in key:  # the key may be there under another choice of the same group
         others = _keys_of_other_choices(group)
         near = get_close_matches(key.split(".", 1)[1], others, n=1)

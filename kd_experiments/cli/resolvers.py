@@ -87,7 +87,7 @@ def _resolver(look_up: LookUp) -> Callable[..., Any]:
 
     def resolve(*table: Any, _parent_: DictConfig, _root_: DictConfig) -> Any:
         place = (*full_key(_parent_).split("."), "")
-        return look_up(table, _root_, place)  # type: ignore[arg-type]  # a DictConfig is read like a mapping
+        return look_up(table, _root_, place)
 
     return resolve
 

@@ -46,8 +46,8 @@ class Crop:
         left, top = self.left // divisor, self.top // divisor
         right, bottom = -(-(self.left + self.width) // divisor), -(-(self.top + self.height) // divisor)
         part = image.crop((left, top, right, bottom))
-        box = (self.left / divisor - left, self.top / divisor - top)
-        box += (box[0] + self.width / divisor, box[1] + self.height / divisor)
+        x, y = self.left / divisor - left, self.top / divisor - top
+        box = (x, y, x + self.width / divisor, y + self.height / divisor)
         part = part.resize((size, size), Image.Resampling.BILINEAR, box)
         return part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.flipped else part
 

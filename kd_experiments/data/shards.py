@@ -71,7 +71,7 @@ def write(tree: ImageTree, size: int, folder: Path, skip_corrupt: bool, say: Cal
         for number, (name, places) in enumerate(plan.items()):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             if not (folder / name).exists():
-                _write_shard(folder / name, tree, places, size, skip_corrupt)
+                _write_shard(folder / name, tree, places.tolist(), size, skip_corrupt)
             if number % 50 == 49 or number == len(plan) - 1:
                 say(f"shard {number + 1} of {len(plan)}")
     found = sorted((sample.number, name, sample) for name in plan for sample in _samples(folder / name))

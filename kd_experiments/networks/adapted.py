@@ -110,7 +110,7 @@ def _called(entry: Entry, asked: Mapping[str, int]) -> Any:
     if entry.name not in CATALOGUE:
         _refuse_unnamed(entry)
     try:
-        factory: Callable[..., Any] = importlib.import_module(entry.module)
+        factory: Any = importlib.import_module(entry.module)
         for part in entry.builder.split("."):
             factory = getattr(factory, part)
         known = inspect.signature(factory).parameters

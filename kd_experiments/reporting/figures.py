@@ -52,7 +52,7 @@ def house_style() -> Iterator[None]:
     """Draw and save inside this: matplotlib's defaults and ours, whatever the user's own settings are."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(LOOK)
+        matplotlib.rcParams.update(LOOK)  # type: ignore[arg-type]  # the names are matplotlib's
         yield
 
 
@@ -252,7 +252,7 @@ def _draw_grid(grid: Grid, rows: Sequence[Coordinate]) -> Figure:
     step = 0.0 if grid.numeric else 0.7 / max(1, len(rows))
     gone = []
     for order, row in enumerate(rows):
-        look = {"color": COLOURS[order % 8], "marker": MARKERS[order % 8]}
+        look: dict[str, Any] = {"color": COLOURS[order % 8], "marker": MARKERS[order % 8]}
         shift = (order - (len(rows) - 1) / 2) * step
         means: list[tuple[float, float]] = []
         for place, column in zip(places, grid.columns, strict=True):

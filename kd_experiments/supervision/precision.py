@@ -20,7 +20,7 @@ def full_precision(loss: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(loss)
     def raised(*args: P.args, **kwargs: P.kwargs) -> R:
-        return loss(*map(_raised, args), **{name: _raised(value) for name, value in kwargs.items()})  # type: ignore[arg-type]
+        return loss(*map(_raised, args), **{name: _raised(value) for name, value in kwargs.items()})
 
     return raised
 

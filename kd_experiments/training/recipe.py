@@ -7,7 +7,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import nn
@@ -90,9 +90,9 @@ class Recipe:
     def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser of these parameters; it takes the learning rate as a number or a () tensor, if it can."""
         parameters = list(parameters)
-        kind = _optimizer_class(self.optimizer)
+        kind: Any = _optimizer_class(self.optimizer)
         device = parameters[0].device.type
-        wishes = {
+        wishes: dict[str, Any] = {
             "weight_decay": self.weight_decay,
             "fused": True if device in ("cpu", "cuda") else None,
             "capturable": device == "cuda",
