@@ -146,6 +146,9 @@ def _rows(names: Sequence[str], panels: int, width: float) -> tuple[Figure, list
     height = 0.65 + len(labels) * (0.075 + 0.125 * lines)
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = list(figure.subplots(1, panels, sharey=True, squeeze=False)[0])
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(w_pad=0.12)  # inches, so that the last number of one panel is clear of the first of the next
     axes[0].set_yticks(range(len(names)), labels)
     axes[0].set_ylim(len(names) - 0.5, -0.8)
     for one in axes:

@@ -28,20 +28,15 @@ def drawn(drawing: Drawing) -> Figure:
 
 def boxes(figure: Figure) -> list[tuple[str, Any]]:
     """The extents of all texts that are seen."""
+    beyond = set()  # tick labels outside the limits are not drawn
+    for axes in figure.axes:
+        across = (axes.get_xticklabels(), axes.get_xlim(), 0)
+        for labels, limits, place in (across, (axes.get_yticklabels(), axes.get_ylim(), 1)):
+            low, high = sorted(limits)
+            beyond |= {label for label in labels if not low - 1e-9 <= label.get_position()[place] <= high + 1e-9}
     texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    inside = []
-    for text in texts:
-        box = text.get_window_extent()
-        axes = text.axes
-        ticks = [] if axes is None else [*axes.get_xticklabels(), *axes.get_yticklabels()]
-        if text in ticks:  # ticks beyond the limits are not drawn
-            low, high = sorted(axes.get_xlim() if text in axes.get_xticklabels() else axes.get_ylim())
-            place = text.get_position()[0 if text in axes.get_xticklabels() else 1]
-            if not low - 1e-9 <= place <= high + 1e-9:
-                continue
-        if box.width > 0:
-            inside.append((text.get_text(), box))
-    return inside
+    extents = [(text.get_text(), text.get_window_extent()) for text in texts if text not in beyond]
+    return [(text, box) for text, box in extents if box.width > 0]
 
 
 def overlapping(figure: Figure) -> list[tuple[str, str]]:
