@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@")
 
 
 def plain(text: str) -> str:
@@ -21,7 +21,7 @@ def csv_cell(value: object) -> object:
         return value
     text = plain(value)
     is_number = re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text) is not None
-    return f"'{text}" if text.startswith(_FORMULA) and not is_number else text
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) and not is_number else text
 
 
 def markdown(text: str) -> str:
