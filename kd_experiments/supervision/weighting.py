@@ -51,6 +51,10 @@ class Weighting:
     def __call__(self, source: Tensor, wrong: Tensor, selected: Tensor, progress: Progress) -> Tensor:
         raise NotImplementedError
 
+    def statistics(self, classes: int, progress: Progress) -> dict[str, Tensor]:
+        """What of the weighting is worth a curve, by name; () each."""
+        return {}
+
 
 WEIGHTINGS: Registry[Weighting] = Registry("weighting")
 
@@ -114,6 +118,9 @@ class RightThenWrong(Weighting):
             case "easy_only":
                 return torch.ones_like(position)
 
+    def statistics(self, classes: int, progress: Progress) -> dict[str, Tensor]:
+        return {"easy_weight": self.easy_share(progress)}
+
     def __call__(self, source: Tensor, wrong: Tensor, selected: Tensor, progress: Progress) -> Tensor:
         easy, hard = selected * ~wrong, selected * wrong
         b = self.easy_share(progress)
@@ -153,6 +160,9 @@ class Confident(Weighting):
 
     def threshold(self, classes: int, progress: Progress) -> Tensor:
         return confidence_threshold(progress.fraction, classes, self.eta, self.b)
+
+    def statistics(self, classes: int, progress: Progress) -> dict[str, Tensor]:
+        return {"confidence_threshold": self.threshold(classes, progress)}
 
     def __call__(self, source: Tensor, wrong: Tensor, selected: Tensor, progress: Progress) -> Tensor:
         classes = source.shape[1]

@@ -16,7 +16,7 @@ from kd_experiments.supervision.label_loss import LabelLoss
 from kd_experiments.supervision.progress import Progress
 from kd_experiments.supervision.revision import NoRevision, Revision
 from kd_experiments.supervision.temperature import Temperature, Temperatures, drawn, standardise
-from kd_experiments.supervision.weighting import Confident, RightThenWrong, SampleWeights, Weighting
+from kd_experiments.supervision.weighting import SampleWeights, Weighting
 
 
 @dataclass(frozen=True)
@@ -191,8 +191,4 @@ class Objective(nn.Module):
         if self.temperature.minimum is not None and isinstance(temperature.teacher, Tensor):
             clamped = temperature.teacher <= self.temperature.minimum
             statistics["temperature_clamped_share"] = clamped.float().mean()
-        if isinstance(self.weighting, Confident):
-            statistics["confidence_threshold"] = self.weighting.threshold(raw.shape[1], progress)
-        if isinstance(self.weighting, RightThenWrong):
-            statistics["easy_weight"] = self.weighting.easy_share(progress)
-        return statistics
+        return statistics | self.weighting.statistics(raw.shape[1], progress)
