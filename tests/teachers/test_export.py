@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import urllib.error
 import zipfile
 from pathlib import Path
@@ -13,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from kd_experiments import files
 from kd_experiments.networks import build
 from kd_experiments.teachers.__main__ import main
 from kd_experiments.teachers.checkpoint_file import fingerprint, given_state, load_into, read_state, stated_accuracy
 from tests.conftest import Answer, Cli, records
+from tests.reporting.synthetic import record
 
 
 @pytest.fixture
@@ -99,8 +100,10 @@ def test_bad_arguments_are_one_clear_line(export: Any, tmp_path: Path, arguments
     whole = tmp_path / "teachers" / "whole"
     whole.mkdir(parents=True)
     state = build("resnet8", classes=10).state_dict()
-    torch.save({"model": state, "epoch": 1, "network": "resnet8"}, whole / "teacher.pt")
-    (whole / "record.json").write_text(json.dumps({"status": "complete", "test_top1": 12.5}))
+    files.save(whole / "teacher.pt", {"model": state, "epoch": 1, "network": "resnet8"})
+    made = record("kd")
+    kept = {key: made[key] for key in ("schema", "identity", "machine")}
+    files.write_json(whole / "record.json", kept | {"facts": made["teacher"]})
     answer = export(*arguments)
     assert answer.code == 2 and answer.out == ""
     assert answer.err.startswith("error: ") and answer.err.count("\n") == 1 and words in answer.err

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kd_experiments import files
 from kd_experiments.errors import UserError
 from kd_experiments.tracking.record import RunFolder, every_record, read_record
 from tests.conftest import Cli
@@ -28,14 +29,15 @@ def test_every_field_is_checked(cli: Cli, tmp_path: Path) -> None:
     assert cli("method=none").code == 0
     (path,) = (tmp_path / "runs").glob("*/record.json")
     whole = json.loads(path.read_text())
+    assert whole.pop("sha256")
     for field, value in (
         ("signature", 3), ("status", "perfect"), ("metrics", {"test_top1_last": "high"}), ("label", {"method": "kd"}),
         ("machine", None), ("data", {**whole["data"], "train": -1.5}), ("typed", "method=kd"), ("config", []),
     ):  # fmt: skip
-        path.write_text(json.dumps(whole | {field: value}))
+        files.write_json(path, whole | {field: value})
         with pytest.raises(UserError, match=field):
             read_record(path)
-    path.write_text(json.dumps(whole))
+    files.write_json(path, whole)
     record = read_record(path)
     assert record is not None and record.is_done and record.seed == 0
     assert "method=none" in record.typed and record.label.method == "none"
