@@ -17,6 +17,8 @@ from kd_experiments.tracking.machine import machine
 from kd_experiments.training import devices
 from tests.training.tape import TapeRecorder
 
+pytestmark = pytest.mark.slow  # whole runs, many times over
+
 CPU = torch.device("cpu")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import islice
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -12,6 +13,8 @@ from bench.epoch import plain
 from bench.loops import BareLoop, ConventionalLoop, Endless, Pictures
 from bench.material import Subject
 from kd_experiments.data.dataset import Data
+
+pytestmark = pytest.mark.slow  # whole runs, many times over
 
 CPU = torch.device("cpu")
 

@@ -17,6 +17,8 @@ from kd_experiments.distillers import DISTILLERS
 from kd_experiments.teachers.frozen import LiveTeacher
 from tests.bench.conftest import PAIR
 
+pytestmark = pytest.mark.slow  # whole runs, many times over
+
 
 def test_the_subject_is_a_real_run(subject: Subject) -> None:
     data = subject.data
