@@ -74,7 +74,7 @@ def test_tables_say_what_was_met_missed_and_not_run(setting: Setting) -> None:
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     assert rows[2][3:] == ["≥ 2x", "2.5x (2 to 3), 2", "yes |"]
     assert rows[3][4:] == ["1x, 1", "**no** |"] and rows[4][4:] == ["not run", "- |"]
-    assert rows[-1] == ["| a over b", "4", "3x (2 to 4), 2", "≥ 2x", "5.0", "+1.5 |"]
+    assert rows[-1] == ["| a over b", "4", "3x (2 to 4), 2", "≤ 2x", "5.0", "+1.5 |"]
     assert text.count("a note") == 1
     assert "--quick" in text
 
