@@ -36,7 +36,7 @@ FILES = {
                 self.delta = delta
 
             def per_sample(self, batch: DistillationBatch) -> Tensor:
-                logits = batch.student.logits, batch.targets.logits
+                logits = batch.student.logits, batch.targets.at(batch.temperature)
                 return F.huber_loss(*logits, reduction="none", delta=self.delta).mean(1)
     """,
     "nets.py": """
