@@ -124,7 +124,7 @@ class Distiller(nn.Module):
         Rows      A term is a mean of one number a sample, `batch.weights.mean((B,))` = sum(w * value) / normaliser. A
                   sample of weight 0, such as one that was not selected, changes nothing; what compares samples with
                   each other weighs pairs by both.
-        Shapes    `student.logits` and `targets.at(temperature)` (B, C); `labels`, `index`, `targets.wrong` (B,); features
+        Shapes    `student.logits` and `targets.at(T)` (B, C); `labels`, `index`, `targets.wrong` (B,); features
                   (B, C_k, H_k, W_k), stem first; `temperature` a number or (B,). B is the whole batch, also where
                   several processes share it, and an epoch's last batch is smaller.
         Gradient  flows through `student` alone: what the source says is detached.

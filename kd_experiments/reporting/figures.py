@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from kd_experiments.files import write_bytes, write_text
@@ -144,11 +145,9 @@ def _rows(names: Sequence[str], panels: int, width: float) -> tuple[Figure, list
     labels = ["\n".join(textwrap.wrap(name, 26, break_long_words=True)) for name in names]
     lines = max(1 + label.count("\n") for label in labels)  # rows stand at equal distances: room for the longest
     height = 0.65 + len(labels) * (0.075 + 0.125 * lines)
-    figure = Figure(figsize=(width, height), layout="constrained")
+    # w_pad in inches, so that the last number of one panel is clear of the first of the next
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.12))
     axes = list(figure.subplots(1, panels, sharey=True, squeeze=False)[0])
-    engine = figure.get_layout_engine()
-    assert engine is not None
-    engine.set(w_pad=0.12)  # inches, so that the last number of one panel is clear of the first of the next
     axes[0].set_yticks(range(len(names)), labels)
     axes[0].set_ylim(len(names) - 0.5, -0.8)
     for one in axes:
