@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import kd_experiments as kd
+from kd_experiments import experiment as kd
 from kd_experiments.tracking.record import Record
 from tests.conftest import TINY, Cli, shared_teachers
 
