@@ -24,6 +24,8 @@ from kd_experiments.supervision.temperature import Temperatures, standardise
 from kd_experiments.training.objective import Batch, Objective
 from tests.conftest import composed
 
+pytestmark = pytest.mark.slow  # every method with every revision
+
 REVISIONS = choices()["revision"]
 LATE = 160  # of 240 epochs: warm-ups are over, and a student's own prediction has begun to teach
 
