@@ -123,4 +123,4 @@ def _complete(signature: str, results: Path) -> tuple[RunFolder, Record]:
 
 
 # `kd_experiments.run` is also the module of that name, which importing it has just bound.
-kd_experiments.run = run  # type: ignore[assignment]
+kd_experiments.run = run  # type: ignore[assignment]  # a module until now

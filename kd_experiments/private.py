@@ -118,11 +118,11 @@ def files_read_once() -> Iterator[None]:
             known[config_path] = load(self, config_path)
         return copy.deepcopy(known[config_path])
 
-    ConfigRepository.load_config = remembered  # type: ignore[method-assign]
+    ConfigRepository.load_config = remembered  # type: ignore[method-assign]  # put back below
     try:
         yield
     finally:
-        ConfigRepository.load_config = load  # type: ignore[method-assign]
+        ConfigRepository.load_config = load  # type: ignore[method-assign]  # as it was
 
 
 def loading_classes() -> tuple[Any, Any]:

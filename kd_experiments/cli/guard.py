@@ -178,7 +178,7 @@ def _leaves(composed: DictConfig) -> Iterator[tuple[str, str, Any]]:
             continue
         if private.has_no_value(value):
             continue
-        names = range(len(value)) if isinstance(value, ListConfig) else list(value.keys())  # type: ignore[attr-defined]
+        names = range(len(value)) if isinstance(value, ListConfig) else list(value.keys())  # type: ignore[attr-defined]  # a DictConfig
         for name in names:
             full = f"{where}.{name}" if where else str(name)
             waiting.append((full, str(name), _value(value, name), depth + 1))
