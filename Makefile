@@ -6,9 +6,12 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 CHECKED := $(VENV)/.ready-for-tests
 
+# Compiled modules are kept: torch alone has two thousand, and every process would compile them again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Install with uv, which takes a third of pip's time and shows how far it is; with pip where uv cannot be had.
 install = { $(RUN) -m pip install --quiet --disable-pip-version-check 'uv>=0.5' && \
-	$(RUN) -m uv pip install --python $(RUN) -e '$(1)'; } || \
+	$(RUN) -m uv pip install --compile-bytecode --python $(RUN) -e '$(1)'; } || \
 	$(RUN) -m pip install --disable-pip-version-check -e '$(1)'
 
 .DEFAULT_GOAL := help
