@@ -30,7 +30,7 @@ from bench.measurement import Setting
 from bench.tables import table, write
 from kd_experiments.cli.choices import methods
 from kd_experiments.places import PACKAGE
-from kd_experiments.run import run
+from kd_experiments.single_run import run
 from kd_experiments.tracking.machine import machine
 from kd_experiments.training import capture, devices
 from kd_experiments.training.loop import Training

@@ -13,7 +13,7 @@ from bench.loops import BareLoop, ConventionalLoop
 from bench.material import BATCH, CLASSES, PAIRS, Material, Pair, Quiet, Subject
 from bench.measurement import Measurement, Seconds, Setting, ratios, timed
 from kd_experiments.networks import Network, build
-from kd_experiments.run import obtain_teacher
+from kd_experiments.single_run import obtain_teacher
 from kd_experiments.teachers.making import fresh_network
 from kd_experiments.training import devices
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.material import BATCH, PAIRS, Material, Quiet
 from bench.measurement import Measurement, Setting, timed
-from kd_experiments.run import run
+from kd_experiments.single_run import run
 
 METHODS = (
     "kd", "logit_mse", "dkd", "dist", "ctkd", "rld", "rc", "standardised_kd", "standardised_dkd", "lr",

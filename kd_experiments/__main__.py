@@ -157,7 +157,7 @@ def _run_one(given: dict[str, Any], typed: list[str], sweep: str | None) -> None
             lines = summary_lines(record, folder.record_file)
             print("\n".join([already_done(record, folder.record_file, digests.changed(record.code)), *lines]))
             return
-    from kd_experiments.run import run
+    from kd_experiments.single_run import run
 
     config = _checked(given)
     if before is None:

@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-import kd_experiments
 from kd_experiments import files, per_sample
 from kd_experiments.cli.composing import composed
 from kd_experiments.cli.hydra_errors import explain
@@ -23,8 +22,8 @@ from kd_experiments.data.load import load
 from kd_experiments.errors import UserError, did_you_mean
 from kd_experiments.networks import Network, build
 from kd_experiments.reporting.frame import runs as every_run
-from kd_experiments.run import obtain_teacher
-from kd_experiments.run import run as run_config
+from kd_experiments.single_run import obtain_teacher
+from kd_experiments.single_run import run as run_config
 from kd_experiments.tracking.display import Display
 from kd_experiments.tracking.record import Record, RunFolder
 
@@ -120,7 +119,3 @@ def _complete(signature: str, results: Path) -> tuple[RunFolder, Record]:
     if record.status != "complete":
         raise UserError(f"{signature}: the run is {record.status}, not complete; its log is {folder.log}")
     return folder, record
-
-
-# `kd_experiments.run` is also the module of that name, which importing it has just bound.
-kd_experiments.run = run  # type: ignore[assignment]  # a module until now

@@ -27,7 +27,7 @@ from tests.conftest import TINY, Cli, records
         (["temperature=dtd"], "temperature=dtd: no such choice"),
         (["weighting=right"], "weighting=right: no such choice"),
         (["label_loss=ce"], "label_loss=ce: no such choice"),
-        (["recipe=quik"], "did you mean quick?"),
+        (["recipe=smal_20"], "did you mean small_20?"),
         (["tracking=wandbb"], "did you mean wandb?"),
         (["experiment=none_such"], "experiment=none_such: no such choice"),
         (["method=lrds", "selection.ration=.5"], "selection.ration: no such key"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kd_experiments import files
+from kd_experiments import files, single_run
 from kd_experiments.config import check
 from kd_experiments.data.decode import BrokenImage, open_rgb
 from kd_experiments.errors import UserError
@@ -142,11 +141,7 @@ LINES: list[list[str]] = [
 @pytest.mark.parametrize("line", LINES, ids=lambda line: " ".join(line)[:40].encode("unicode_escape").decode())
 def test_named_command_lines(cli: Cli, monkeypatch: pytest.MonkeyPatch, line: list[str]) -> None:
     """Each is refused in a sentence, or means something: then nothing is run here."""
-    monkeypatch.setattr(
-        importlib.import_module("kd_experiments.run"),
-        "run",
-        lambda *arguments, **named: pytest.skip("it means something"),
-    )
+    monkeypatch.setattr(single_run, "run", lambda *arguments, **named: pytest.skip("it means something"))
     answer = cli(*line)
     assert answer.code == 2, answer
     assert "Traceback" not in answer.err and len(answer.err) < 3000

@@ -25,7 +25,7 @@ FLOORS = (
     {"config", "known"},
     {"identity"},
     {"naming", "students", "per_sample"},
-    {"run"},
+    {"single_run"},
     {"sweeping"},
     {"reporting"},
     {"experiment"},

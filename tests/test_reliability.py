@@ -21,7 +21,7 @@ import torch
 from kd_experiments import files, stopping
 from kd_experiments.config import Config, check
 from kd_experiments.errors import UserError
-from kd_experiments.run import run
+from kd_experiments.single_run import run
 from kd_experiments.tracking.record import Record, RunFolder
 from kd_experiments.training.loop import Training
 from tests.conftest import SOAK, TINY, composed

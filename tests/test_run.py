@@ -19,7 +19,7 @@ import torch
 
 from kd_experiments.config import check
 from kd_experiments.identity import signature
-from kd_experiments.run import run
+from kd_experiments.single_run import run
 from kd_experiments.tracking.display import Display
 from kd_experiments.training import devices
 from tests.conftest import PATIENCE, TINY, Cli, composed, records, shared_teachers
@@ -260,7 +260,7 @@ def test_our_own_mistakes_leave_a_traceback(cli: Cli, tmp_path: Path, monkeypatc
     def broken(*arguments: object) -> None:
         raise RuntimeError("a bug of ours")
 
-    monkeypatch.setattr("kd_experiments.run.load", broken)
+    monkeypatch.setattr("kd_experiments.single_run.load", broken)
     answer = cli("method=none")
     assert answer.code == 1 and "Traceback" in answer.err and "a bug of ours" in answer.err
     (record,) = records(tmp_path)

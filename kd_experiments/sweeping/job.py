@@ -10,7 +10,7 @@ from pathlib import Path
 from kd_experiments import digests, identity, stopping
 from kd_experiments.config import Config
 from kd_experiments.errors import UserError
-from kd_experiments.run import run
+from kd_experiments.single_run import run
 from kd_experiments.sweeping.outcome import Outcome
 from kd_experiments.sweeping.progress import progress_line
 from kd_experiments.tracking.display import Display

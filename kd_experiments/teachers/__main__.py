@@ -67,7 +67,7 @@ def _fill(overrides: Sequence[str]) -> None:
     from kd_experiments.config import check
     from kd_experiments.data.load import load
     from kd_experiments.distillers import DISTILLERS
-    from kd_experiments.run import obtain_teacher
+    from kd_experiments.single_run import obtain_teacher
     from kd_experiments.tracking.display import Display
     from kd_experiments.training import devices
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from kd_experiments import single_run
 from kd_experiments.sweeping.callback import SweepReport
 from kd_experiments.sweeping.outcome import Outcome
 from kd_experiments.tracking.record import RunFolder
@@ -96,16 +96,14 @@ def test_a_sweep_killed_twice_ends_with_exactly_its_runs(cli: Cli, tmp_path: Pat
 
 def test_failed_runs_are_told_and_run_again(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One mistake in the configuration, one failure of ours in the middle of a run; the others are run."""
-    run = importlib.import_module("kd_experiments.run")  # the package's attribute is what notebooks call
-
-    sound = run.load
+    sound = single_run.load
 
     def broken(dataset: Any, noise: Any, folder: Path) -> Any:
         if type(noise).__name__ == "Symmetric":
             raise RuntimeError("the disk is on fire")
         return sound(dataset, noise, folder)
 
-    monkeypatch.setattr(run, "load", broken)
+    monkeypatch.setattr(single_run, "load", broken)
     command = ("--multirun", "method=none", "label_noise=none,symmetric", "recipe.lr=0.05,-1")
     answer = cli(*command)
     assert answer.code == 1
@@ -116,7 +114,7 @@ def test_failed_runs_are_told_and_run_again(cli: Cli, tmp_path: Path, monkeypatc
     assert "label_noise=symmetric recipe.lr=0.05: RuntimeError: the disk is on fire" in line
     assert "Traceback" in log.read_text() and "on fire" in log.read_text()
 
-    monkeypatch.setattr(run, "load", sound)
+    monkeypatch.setattr(single_run, "load", sound)
     answer = cli(*command)
     assert answer.code == 1
     assert "sweep of 4 runs: 1 done, 1 skipped, complete already, 2 failed" in answer.out

@@ -6,7 +6,7 @@ import sys
 
 from kd_experiments.cli.composing import composed
 from kd_experiments.config import check
-from kd_experiments.run import run
+from kd_experiments.single_run import run
 
 if __name__ == "__main__":
     for overrides in sys.argv[1:]:
