@@ -57,7 +57,7 @@ class When:
     """A key counts only under a condition; elsewhere it changes nothing, and is no part of what a run is.
 
     `When("teacher")`: where the configuration has that capability (`config.capabilities`).
-    `When(schedule="step")`: where the key beside it has that value.
+    `When(schedule="step")`: where the key beside it has that value, or one of which a given function is true.
     """
 
     def __init__(self, *capabilities: str, **beside: Any) -> None:
@@ -66,7 +66,8 @@ class When:
 
     def holds(self, values: Mapping[str, Any], present: Collection[str]) -> bool:
         return all(one in present for one in self.capabilities) and all(
-            values.get(key) == value for key, value in self.beside.items()
+            value(values.get(key)) if callable(value) else values.get(key) == value
+            for key, value in self.beside.items()
         )
 
 

@@ -93,7 +93,7 @@ def test_a_sweep_with_a_mistake_in_its_choices_starts_nothing(cli: Cli, tmp_path
 
 def test_a_failing_job_does_not_stop_the_others(cli: Cli, tmp_path: Path) -> None:
     answer = cli("--multirun", "method=none", "recipe.lr=-1,0.05")
-    assert answer.code == 1 and "recipe.lr=-1: must be over 0" in answer.err
+    assert answer.code == 1 and "recipe.lr=-1: must be over 0" in answer.out
     assert [record["status"] for record in records(tmp_path)] == ["complete"]
 
 

@@ -38,6 +38,13 @@ def config(*overrides: str) -> Config:
     return check(base(*overrides))
 
 
+@functools.cache
+def with_parts(method: str, plug_in: str) -> dict[str, Any]:
+    """`base(method=..., plug_in=...)` without Hydra, which would take most of this file's time."""
+    whole = base("method=lrds")
+    return whole | layers.method_values(method, plug_in, whole)
+
+
 def label(*overrides: str) -> str:
     return str(naming.label_of(config(*overrides)))
 
@@ -64,6 +71,19 @@ def method_label(*overrides: str) -> str:
         (("method=lrds", "selection.ratio=1"), ("method=lr",)),
         (("method=kd", "recipe=small_12", "recipe.epochs=20"), ("method=kd",)),
         (("method=kd", "peer=vgg8"), ("method=kd",)),
+        (("method=lrds", "weighting.lambda1=0.4"), ("method=lrds",)),
+        (("method=lrds", "dataset=cifar100", "weighting.lambda1=4"), ("method=lrds", "dataset=cifar100")),
+        *(
+            (
+                (other, "recipe.optimizer=adam", "recipe.momentum=0.5", "recipe.nesterov=false"),
+                (other, "recipe.optimizer=adam"),
+            )
+            for other in ("method=kd", "method=none")
+        ),
+        (
+            ("method=kd", "recipe.schedule=one_cycle", "recipe.warmup_epochs=3"),
+            ("method=kd", "recipe.schedule=one_cycle"),
+        ),
         (("method=fitnet", "teacher.table_dtype=float16"), ("method=fitnet",)),
     ],
     ids=lambda rows: " = ".join(rows[0]),
@@ -124,7 +144,7 @@ def values_for(key: str, value: Any) -> st.SearchStrategy[Any]:
 def configurations(draw: st.DrawFn) -> tuple[dict[str, Any], str]:
     """A composed configuration with up to three keys changed, and what was changed."""
     method, plug_in = draw(st.sampled_from(METHODS)), draw(st.sampled_from(PLUG_INS))
-    whole = base(f"method={method}", f"plug_in={plug_in}")
+    whole = with_parts(method, plug_in)
     flat = {key: value for key, value in flattened(whole).items() if key.split(".")[0] in GROUPS}
     changed = draw(st.lists(st.sampled_from(sorted(flat)), max_size=3, unique=True))
     drawn = {key: draw(values_for(key, flat[key])) for key in changed}
@@ -161,7 +181,7 @@ def test_one_label_is_one_configuration(drawn: tuple[dict[str, Any], str]) -> No
 @given(st.sampled_from(METHODS), st.data())
 def test_a_key_counts_unless_it_is_excluded_or_not_used(method: str, data: st.DataObject) -> None:
     """Changing one key changes the signature exactly where the identity holds the key."""
-    whole = base(f"method={method}")
+    whole = with_parts(method, "none")
     flat = {key: value for key, value in flattened(whole).items() if isinstance(value, int | float)}
     key = data.draw(st.sampled_from(sorted(flat)))
     value = flat[key]

@@ -8,9 +8,9 @@ top, whose last entry is for all others:
       'wrn_* -> wrn_*',        6.0,
       8.0}"
 
-`by_pair` goes by teacher and student, `by_network` by the network a recipe trains, `by_train_size` by how many training
-images are asked for. A value given on the command line
-takes the place of the table; records hold the number that came out.
+`by_pair` goes by teacher and student, `by_network` by the network a recipe trains, `by_data` by the data set,
+`by_train_size` by how many training images are asked for. A value given on the command line takes the place of the
+table; records hold the number that came out.
 """
 
 from __future__ import annotations
@@ -71,6 +71,11 @@ def by_network(table: Sequence[Any], config: Mapping[str, Any], place: tuple[str
     return first_match(table, owner["network"])
 
 
+def by_data(table: Sequence[Any], config: Mapping[str, Any], place: tuple[str, ...]) -> Any:
+    """The first value whose pattern fits the name of the data set."""
+    return first_match(table, config["dataset"]["name"])
+
+
 def by_train_size(table: Sequence[Any], config: Mapping[str, Any], place: tuple[str, ...]) -> Any:
     """The second value where `dataset.train_size` asks for fewer images than the first, the third elsewhere."""
     limit, below, otherwise = table
@@ -79,7 +84,12 @@ def by_train_size(table: Sequence[Any], config: Mapping[str, Any], place: tuple[
 
 
 LookUp = Callable[[Sequence[Any], Mapping[str, Any], tuple[str, ...]], Any]
-TABLES: dict[str, LookUp] = {"by_pair": by_pair, "by_network": by_network, "by_train_size": by_train_size}
+TABLES: dict[str, LookUp] = {
+    "by_pair": by_pair,
+    "by_network": by_network,
+    "by_data": by_data,
+    "by_train_size": by_train_size,
+}
 
 
 def _resolver(look_up: LookUp) -> Callable[..., Any]:

@@ -32,14 +32,15 @@ class Recipe:
     epochs: Count
     batch_size: Count
     lr: Positive
-    momentum: Annotated[float, Interval(at_least=0, under=1)]
-    nesterov: bool
+    momentum: Annotated[float, Interval(at_least=0, under=1), When(optimizer="sgd")]
+    nesterov: Annotated[bool, When(optimizer="sgd", momentum=bool)]
     weight_decay: NonNegative
     schedule: Literal["constant", "cosine", "step", "one_cycle"]
     # epochs (iterations) after which the learning rate is multiplied by gamma
     milestones: Annotated[tuple[Count, ...], When(schedule="step")]
     gamma: Annotated[Fraction, When(schedule="step")]
-    warmup_epochs: NonNegative  # the learning rate rises linearly over this many epochs; one_cycle has its own rise
+    # the learning rate rises linearly over this many epochs; one_cycle has its own rise
+    warmup_epochs: Annotated[NonNegative, When(schedule=lambda schedule: schedule != "one_cycle")]
     evaluate_every: Count  # epochs between evaluations; the last epoch is always evaluated
     iterations: Count | None = None  # null: the training and its milestones are counted in epochs
     optimizer: str = "sgd"  # or another of torch.optim by name: adam, adamw, rmsprop, ...
@@ -116,8 +117,9 @@ class Recipe:
 
 
 def _optimizer_class(name: str) -> type[torch.optim.Optimizer]:
-    """The optimiser of torch.optim of this name, in any case. LBFGS evaluates its loss several times in a step, and
-    SparseAdam takes no dense gradients: neither fits a training loop of steps.
+    """The optimiser of torch.optim of this name, in small letters.
+
+    LBFGS evaluates its loss several times in a step, and SparseAdam takes no dense gradients: neither fits our loop.
     """
     known = {
         key.lower(): value
@@ -126,9 +128,9 @@ def _optimizer_class(name: str) -> type[torch.optim.Optimizer]:
     }
     for key in ("optimizer", "lbfgs", "sparseadam"):
         known.pop(key, None)
-    if name.lower() not in known:
+    if name not in known:
         raise no_such_choice("recipe.optimizer", name, known)
-    return known[name.lower()]
+    return known[name]
 
 
 def _one_cycle(step: int, steps: int) -> float:

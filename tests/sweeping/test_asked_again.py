@@ -127,13 +127,13 @@ def test_an_interrupted_sweep_says_how_far_it_came(cli: Cli, monkeypatch: pytest
 
     def interrupted(self: Training, *arguments: Any) -> None:
         if self.recipe.lr == 0.02:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         ordinary(self, *arguments)
 
     monkeypatch.setattr(Training, "run", interrupted)
     answer = cli("--multirun", "method=none", "recipe.lr=0.01,0.02,0.03")
     assert answer.code == 130
-    assert "sweep of 3 runs: 1 done, 1 failed, 1 not run" in answer.out and "recipe.lr=0.02: interrupted" in answer.out
+    assert "sweep of 3 runs: 1 done, 1 failed, 1 not run" in answer.out and "recipe.lr=0.02: stopped" in answer.out
 
 
 def test_rerun_repeats_a_finished_run(cli: Cli) -> None:

@@ -170,11 +170,15 @@ def test_an_ablation_of_lrds_changes_one_thing() -> None:
 
 @pytest.mark.parametrize(("classes", "expected"), [(5, 0.2), (10, 0.4), (100, 4.0), (200, 4.0)])
 def test_lambda1_keeps_the_weight_of_a_single_logit(classes: int, expected: float) -> None:
-    config = check(composed("method=lrds"))
     nobody, everyone = torch.zeros(4, dtype=torch.bool), torch.ones(4)
-    weights = config.weighting(torch.zeros(4, classes), nobody, everyone, Progress.at(0, 1))
+    weights = RightWrong(None, 1.0)(torch.zeros(4, classes), nobody, everyone, Progress.at(0, 1))
     torch.testing.assert_close(weights, torch.full((4,), expected / 4))
     assert (RightWrong(4.0, 1.0)(torch.zeros(4, classes), nobody, everyone, Progress.at(0, 1)) == 1).all()
+
+
+@pytest.mark.parametrize(("dataset", "expected"), [("digits", 0.4), ("cifar100", 4.0), ("image_folder", None)])
+def test_lambda1_of_published_data_stands_in_the_configuration(dataset: str, expected: float | None) -> None:
+    assert composed("method=lrds", f"dataset={dataset}")["weighting"]["lambda1"] == expected
 
 
 def test_a_warm_up_needs_no_source() -> None:
