@@ -17,6 +17,7 @@ from kd_experiments import single_run
 from kd_experiments.sweeping.callback import SweepReport
 from kd_experiments.sweeping.outcome import Outcome
 from kd_experiments.tracking.record import RunFolder
+from kd_experiments.training import parallel
 from tests.conftest import PATIENCE, TINY, Cli, records
 
 SWEEP = ("--multirun", "+sweeps=small/btkd_steps", "method=none,kd,btkd", "seed=0,1", *TINY, "recipe.epochs=6")
@@ -150,9 +151,9 @@ def test_jobs_that_left_no_word(tmp_path: Path) -> None:
     Outcome("done", str(runs[0].path)).write(sweep.folder / "0")
     Outcome("started", str(runs[1].path)).write(sweep.folder / "1")
     Outcome("started", str(runs[2].path)).write(sweep.folder / "2")
-    with runs[1].lock():
+    with parallel.locked(runs[1].path, print):
         pass  # its process is gone
-    with runs[2].lock():
+    with parallel.locked(runs[2].path, print):
         lines, whole = sweep.summary()
     assert not whole
     assert "sweep of 4 runs: 1 done, 1 failed, 1 still running, 1 not run" in lines

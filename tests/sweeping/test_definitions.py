@@ -39,7 +39,8 @@ def test_every_sweep_composes(name: str) -> None:
         assert own_signature(name, jobs[0]) != own_signature(name, jobs[-1])
     size = re.search(r"# Size: (\d+) runs", "\n".join(lines))
     assert size is None or int(size.group(1)) == len(jobs)
-    assert outline(name) == (lines[1].removeprefix("# "), len(jobs))
+    told = outline(name)
+    assert (told.title, len(told.jobs)) == (lines[1].removeprefix("# "), len(jobs))
 
 
 def test_small_sweeps_are_small() -> None:
@@ -68,7 +69,7 @@ def test_a_sweep_says_what_it_is() -> None:
     sweep = read(SMALL)
     assert "lambda1" in sweep.title and sweep.paper.startswith("Lan et al. 2025") and "Size" not in sweep.paper
     assert sweep.table.rows == ("weighting.lambda1",) and sweep.table.columns == ("weighting.lambda2",)
-    assert sweep.table.reference == {"weighting.lambda1": "4", "weighting.lambda2": "1"}
+    assert sweep.table.reference == {"weighting.lambda1": "0.4", "weighting.lambda2": "1"}
     assert list(sweep.jobs[0].overrides) == ["seed", "weighting.lambda1", "weighting.lambda2"]
     assert sweep.command == f"python -m kd_experiments --multirun +sweeps={SMALL}"
     assert sweep.command_for({"seed": "2"}) == f"python -m kd_experiments +sweeps={SMALL} seed=2"
