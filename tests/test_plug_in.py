@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from kd_experiments.cli import layers
 from kd_experiments.cli.choices import choices, methods, read_method
 from kd_experiments.config import check
 from kd_experiments.distillers import DISTILLERS
@@ -32,11 +33,13 @@ BASE = composed(*TINY)
 
 def group_content(group: str, choice: str) -> dict[str, Any]:
     """One choice of a group as the command line would compose it."""
-    return composed(f"{group}={choice}")[group]
+    content: dict[str, Any] = layers.choice_values(group, choice, BASE)
+    return content
 
 
 CONTENT = {(group, choice): group_content(group, choice) for group in GROUPS for choice in choices()[group]}
-LOGIT_METHODS = {"kd": composed("method=kd")["method"], "logit_mse": composed("method=logit_mse")["method"]}
+METHODS = {name: layers.method_values(name, "none", BASE)["method"] for name in choices()["method"]}
+LOGIT_METHODS = {name: METHODS[name] for name in ("kd", "logit_mse")}
 
 
 def test_every_registered_part_has_a_file_and_every_file_a_part() -> None:
@@ -47,13 +50,13 @@ def test_every_registered_part_has_a_file_and_every_file_a_part() -> None:
     for group, registry in registries.items():
         named = {group_content(group, choice)["name"] for choice in choices()[group]}
         assert named == set(registry), group
-    used = {composed(f"method={choice}")["method"]["distiller"] for choice in choices()["method"]}
+    used = {layers.distiller_of(choice) for choice in choices()["method"]}
     assert used == set(DISTILLERS)
 
 
 @pytest.mark.parametrize("name", choices()["method"])
 def test_method_files_compose_and_describe_themselves(name: str) -> None:
-    config = check(composed(f"method={name}", "recipe.epochs=240"))
+    config = check(composed(f"method={name}"))
     assert config.method.name == name
     about = read_method(home() / "conf" / "method" / f"{name}.yaml")
     assert about.about.endswith(".") and len(about.about) < 140
@@ -111,7 +114,7 @@ def test_every_combination_trains_without_nan(distiller: str, revision: str, sel
 
 @pytest.mark.parametrize("name", choices()["method"])
 def test_every_method_runs(cli: Cli, tmp_path: Path, name: str) -> None:
-    method = composed(f"method={name}")["method"]
+    method = METHODS[name]
     small = {"initialisation_epochs": 1, "negatives": 64}  # sized for 200 images and two epochs
     answer = cli(
         f"method={name}", shared_teachers(), *(f"method.{key}={value}" for key, value in small.items() if key in method)
@@ -133,7 +136,6 @@ def test_random_selection_goes_with_a_peer(cli: Cli, tmp_path: Path) -> None:
     assert records(tmp_path)[0]["selection"]["selected"] == 100
 
 
-METHODS = {name: composed(f"method={name}")["method"] for name in choices()["method"]}
 FEATURE_METHODS = [
     name
     for name, method in METHODS.items()
@@ -143,11 +145,14 @@ FEATURE_METHODS = [
 
 def test_feature_methods_refuse_what_they_would_ignore() -> None:
     assert len(FEATURE_METHODS) >= 15
+    long = composed("recipe.epochs=240")  # longer than any warm-up
     for name in FEATURE_METHODS:
-        for part in ("revision=label_revision", "temperature=dtd_flsw"):
+        own = layers.method_values(name, "none", long)
+        for group, choice in (("revision", "label_revision"), ("temperature", "dtd_flsw")):
+            given = long | own | {group: CONTENT[group, choice]}
             with pytest.raises(UserError, match=r"method\.kd_weight=0\.9"):
-                check(composed(f"method={name}", "recipe.epochs=240", part))
-            check(composed(f"method={name}", "recipe.epochs=240", part, "method.kd_weight=0.9"))
+                check(given)
+            check(given | {"method": own["method"] | {"kd_weight": 0.9}})
 
 
 @pytest.mark.parametrize("name", ["at", "rkd", "vid"])
