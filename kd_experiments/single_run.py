@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import torch
 from torch import Tensor
 
-from kd_experiments import digests, files, identity, naming, per_sample, stopping
+from kd_experiments import digests, facts, files, identity, per_sample, stopping
 from kd_experiments.config import Config
 from kd_experiments.data.dataset import Data
 from kd_experiments.data.load import load
@@ -20,17 +18,7 @@ from kd_experiments.students import make_learners
 from kd_experiments.supervision.selection import Selection
 from kd_experiments.teachers.obtain import Teacher, Wanted
 from kd_experiments.tracking.display import Display
-from kd_experiments.tracking.machine import machine
-from kd_experiments.tracking.record import (
-    SCHEMA,
-    DataFacts,
-    LabelFacts,
-    Record,
-    RevisionFacts,
-    RunFolder,
-    SelectionFacts,
-    StudentFacts,
-)
+from kd_experiments.tracking.record import Record, RunFolder, StudentFacts
 from kd_experiments.tracking.summary import already_done, summary_lines
 from kd_experiments.tracking.wandb_run import Tracker
 from kd_experiments.training import capture, devices, figures_of_merit, parallel
@@ -74,7 +62,7 @@ def _do(
         folder.forget()
     devices.make_deterministic(device, config.threads, config.precision)
     display.log = folder.append_log
-    record = _begun(config, folder, device, typed, sweep)
+    record = facts.of_run(config, folder, device, typed, sweep)
     folder.write_config(config.values)
     folder.write(record)
     tracker = Tracker(config.tracking, record, config.results, display.note, config.rerun)
@@ -97,7 +85,7 @@ def _do(
         raise error
     finally:
         seconds = {**story.record.timing, "this_call_seconds": time.perf_counter() - started}
-        story.record = story.record.but(finished=_now(), timing=seconds)
+        story.record = story.record.but(finished=facts.now(), timing=seconds)
         try:
             folder.write(story.record)
             if story.record.status == "complete" and parallel.is_main():
@@ -123,11 +111,12 @@ class Story:
     def tell(self, device: torch.device) -> None:
         config = self.config
         data = load(config.dataset, config.label_noise, config.data_folder).to(device)
-        self._write_data(data)
+        self.record = self.record.but(data=facts.of_data(data, self.record, self.folder))
         teacher = obtain_teacher(config, data, self.display) if config.source == "teacher" else None
         selected = None if config.selection.is_everyone else self._select(config.selection, data, teacher)
         if teacher is not None:
-            self._write_teacher(teacher, selected)
+            revision = facts.of_revision(config, teacher, selected)
+            self.record = self.record.but(teacher=teacher.facts, revision=revision)
         training = self._train(data, teacher, selected)
         learner = training.learners[0]
         network, name = learner.result, config.student.network
@@ -175,34 +164,8 @@ class Story:
         """Which samples the source may teach, (N,) 0/1 float on the device; kept as selected.csv."""
         ties = torch.zeros(len(data.train), dtype=torch.float64)  # without a teacher: the seeded order of ties decides
         mask = selection.mask(ties if teacher is None else teacher.selection_scores(selection))
-        chosen, count = int(mask.sum()), len(mask)
-        strategy = self.config.values["selection"]["name"]
-        self.record = self.record.but(selection=SelectionFacts(strategy, chosen, count, chosen / count))
-        self.folder.write_columns("selected.csv", {"training_image": data.train.origin[mask].tolist()})
+        self.record = self.record.but(selection=facts.of_selection(self.config, mask, data, self.folder))
         return mask.to(device=data.device, dtype=torch.float32)
-
-    def _write_data(self, data: Data) -> None:
-        """How much there is, and which labels were flipped, from what to what."""
-        flipped = (data.train.labels != data.train.true_labels).nonzero().flatten().cpu()
-        sizes = {split: len(getattr(data, split)) for split in ("train", "val", "test")}
-        content = self.record.identity["dataset"].get("content")
-        share = len(flipped) / len(data.train)
-        facts = DataFacts(**sizes, classes=data.classes, noisy_labels=len(flipped), noise_share=share, content=content)
-        self.record = self.record.but(data=facts)
-        if len(flipped):
-            train = data.train
-            columns = {"training_image": train.origin, "true_label": train.true_labels, "given_label": train.labels}
-            of_flipped = {name: column.cpu()[flipped].tolist() for name, column in columns.items()}
-            self.folder.write_columns("noisy_labels.csv", of_flipped)
-
-    def _write_teacher(self, teacher: Teacher, selected: Tensor | None) -> None:
-        """The teacher, how many training images it gets wrong without augmentation, and how many are revised."""
-        wrong = teacher.outputs["train_wrong"]
-        taught = int((wrong if selected is None else wrong & (selected > 0)).sum())
-        revision = self.config.values["revision"]["name"]
-        revised = 0 if self.config.revision.is_none else taught
-        facts = RevisionFacts(revision, int(wrong.sum()), taught, revised)
-        self.record = self.record.but(teacher=teacher.facts, revision=facts)
 
 
 def obtain_teacher(config: Config, data: Data, display: Display) -> Teacher:
@@ -225,27 +188,3 @@ def _out_of_memory(config: Config, device: torch.device) -> str:
 def snapshot_epochs(count: int, epochs: int) -> set[int]:
     """Epochs (from 1) after which a snapshot is kept: `count` of them, evenly from the first to before the last."""
     return {round(1 + i * (epochs - 1) / count) for i in range(count)}
-
-
-def _begun(config: Config, folder: RunFolder, device: torch.device, typed: Sequence[str], sweep: str | None) -> Record:
-    """The record of a run that begins."""
-    label = naming.label_of(config)
-    return Record(
-        schema=SCHEMA,
-        signature=folder.path.name,
-        teacher_signature=identity.teacher_signature(config) if config.source == "teacher" else None,
-        label=LabelFacts(**asdict(label)),
-        typed=tuple(typed),
-        sweep=sweep,
-        status="running",
-        started=_now(),
-        finished=None,
-        config=config.values,
-        identity=identity.run_identity(config),
-        machine=machine(device),
-        code=identity.used_code(config),
-    )
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -25,6 +25,7 @@ FLOORS = (
     {"config", "known"},
     {"identity"},
     {"naming", "students", "per_sample"},
+    {"facts"},
     {"single_run"},
     {"sweeping"},
     {"reporting"},
