@@ -63,8 +63,6 @@ def _sources() -> Iterator[Path]:
         yield from place.rglob("*.py") if place.is_dir() else [place]
     for folder in config_folders():
         yield from folder.rglob("*.yaml")
-    for place in own_code.packages():
-        yield from place.rglob("*.py") if place.is_dir() else [place]
 
 
 def _below(root: object) -> Iterator[Path]:
