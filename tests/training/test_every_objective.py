@@ -64,11 +64,17 @@ def said(logits: Tensor, scatter: float = 0.0) -> Output:
     return Output(logits, (), (), logits, logits[:, :, None, None] + scatter * (waves - waves.mean()))
 
 
+class WithoutTerms(NoDistiller):
+    """A source is asked, and its features are not compared."""
+
+    needs_source = True
+
+
 def objective_of(config: Config, classes: int, dtype: torch.dtype) -> Objective:
     objective = make_objective(config)
     objective.distiller.inspect_labels(torch.arange(classes).repeat(10_000), classes)
     if objective.distiller.needs != "logits" and not isinstance(objective.distiller, SDD):
-        objective.distiller = NoDistiller()  # its KD term is left
+        objective.distiller = WithoutTerms()  # its KD term is left
     heads = Heads(classes).to(dtype)
     objective.distiller.inspect_networks(heads, heads)
     return objective.to(dtype)
