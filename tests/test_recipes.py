@@ -104,7 +104,7 @@ def test_a_run_stops_after_its_iterations(cli: Cli, tmp_path: Path) -> None:
     assert answer.code == 0 and "epoch 3/3" in answer.out, answer.err
     (record,) = records(tmp_path)
     folder = tmp_path / "runs" / record["signature"]
-    kept = torch.load(folder / "checkpoint.pt", weights_only=True)["learners"][0]["network"]
+    kept = torch.load(folder / "student.pt", weights_only=True)["model"]
     assert kept["bn1.num_batches_tracked"] == 10
     assert [path.name for path in sorted(folder.glob("snapshot-*"))] == ["snapshot-0001.pt", "snapshot-0002.pt"]
     history = (folder / "history.csv").read_text().splitlines()
