@@ -6,12 +6,14 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 CHECKED := $(VENV)/.ready-for-tests
 
-# Compiled modules are kept: torch alone has two thousand, and every process would compile them again.
+# Compiled modules are kept, also where the environment says otherwise: torch alone imports two thousand, and every
+# process would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
+compile = { $(RUN) -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true; }
 
 # Install with uv, which takes a third of pip's time and shows how far it is; with pip where uv cannot be had.
 install = { $(RUN) -m pip install --quiet --disable-pip-version-check 'uv>=0.5' && \
-	$(RUN) -m uv pip install --compile-bytecode --python $(RUN) -e '$(1)'; } || \
+	$(RUN) -m uv pip install --python $(RUN) -e '$(1)'; } || \
 	$(RUN) -m pip install --disable-pip-version-check -e '$(1)'
 
 .DEFAULT_GOAL := help
@@ -28,11 +30,13 @@ $(READY): pyproject.toml
 	@test -x $(RUN) || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing what a run needs into $(VENV) (torch and its libraries are most of it)"
 	@$(call install,.)
+	@$(compile)
 	@touch $@
 
 $(CHECKED): $(READY)
 	@echo "installing what the tests need into $(VENV)"
 	@$(call install,.[dev])
+	@$(compile)
 	@touch $@
 
 demo: setup  ## the main job on the embedded data set: LRDS, its teacher included
