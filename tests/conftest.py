@@ -45,6 +45,8 @@ COMPOSED = "KD_EXPERIMENTS_TESTS_COMPOSED"  # the session's folder of composed c
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # What `devices.keep_freed_memory` does, for the processes of this session and without importing torch.
+    os.environ.update({"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30)})
     if not hasattr(config, "workerinput"):  # the process that starts the others, which inherit what it sets
         os.environ[COMPOSED] = tempfile.mkdtemp(prefix="kd-composed-")
 

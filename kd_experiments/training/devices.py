@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import os
 import platform
@@ -18,6 +19,9 @@ from kd_experiments.training import parallel
 Precision = Literal["auto", "float32", "bfloat16"]
 
 _BFLOAT16 = "+BF16"
+# Of mallopt(3): blocks below 1 GiB come from the heap, whose end is kept up to 1 GiB and grows by 64 MiB.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_MALLOPT = {_M_MMAP_THRESHOLD: 2**30, _M_TRIM_THRESHOLD: 2**30, _M_TOP_PAD: 2**26}
 _precision: Precision = "auto"  # of this process, like its number of threads
 
 
@@ -105,6 +109,8 @@ def make_deterministic(device: torch.device, threads: int | None, precision: Pre
             f"than in float32; use precision=float32"
         )
     _precision = precision
+    if device.type == "cpu":
+        keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     if device.type == "cuda":
@@ -115,6 +121,18 @@ def make_deterministic(device: torch.device, threads: int | None, precision: Pre
         torch.set_float32_matmul_precision("highest" if exact else "high")
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may not repeat itself
         torch.use_deterministic_algorithms(exact, warn_only=True)
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep memory that it frees: a step frees all it allocates, and the next one allocates it again.
+
+    The C library of Linux gives large blocks back to the system at once; the next step then waits for
+    new pages, filled with zeros. Other C libraries are left as they are.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        for parameter, value in _MALLOPT.items():
+            library.mallopt(parameter, value)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
