@@ -87,7 +87,7 @@ def test_what_the_user_chooses_wins() -> None:
         "teacher.seed=3", "recipe.epochs=7",
     )  # fmt: skip
     assert (given["student"]["network"], given["dataset"]["name"]) == ("resnet14", "digits")
-    assert (given["recipe"]["name"], given["recipe"]["epochs"]) == ("quick", 7)
+    assert (given["recipe"]["name"], given["recipe"]["epochs"]) == ("small_20", 7)
     assert (given["teacher"]["network"], given["teacher"]["seed"]) == ("vgg13", 3)
     assert given["teacher"]["recipe"]["name"] == "cifar_240"
     assert given["method"]["beta"] == 6  # of vgg13, whatever it teaches
