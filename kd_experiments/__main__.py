@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -128,7 +129,9 @@ def job(composed: Any) -> float | None:
     # A launcher may have started this job in a process of its own, on another machine even.
     own_code.use(own_code.listed(composed.imports), Path(hydra.runtime.cwd))
     prepare()
-    typed, sweep = list(hydra.overrides.task), hydra.runtime.choices.get("sweeps")
+    # A sweeper writes its jobs' interpolations with backslashes, which nobody types.
+    typed = [re.sub(r"\$\\\{(.*?)\\\}", r"${\1}", override) for override in hydra.overrides.task]
+    sweep = hydra.runtime.choices.get("sweeps")
     if hydra.mode == RunMode.MULTIRUN:
         from kd_experiments.sweeping.job import do
 

@@ -98,8 +98,9 @@ def test_a_failing_job_does_not_stop_the_others(cli: Cli, tmp_path: Path) -> Non
 
 
 def test_sweep_of_methods_and_seeds_shares_one_teacher(cli: Cli, tmp_path: Path) -> None:
-    assert cli("--multirun", "method=none,kd,lrds", "seed=0,1").code == 0
+    assert cli("--multirun", "method=none,kd,lrds", "seed=0,1", "recipe.lr=${teacher.recipe.lr}").code == 0
     found = records(tmp_path)
+    assert all("recipe.lr=${teacher.recipe.lr}" in record["typed"] for record in found)
     assert len(found) == 6 and all(record["status"] == "complete" for record in found)
     assert len(list((tmp_path / "teachers").iterdir())) == 1
     assert len({record["teacher"]["signature"] for record in found if record["teacher"]}) == 1
