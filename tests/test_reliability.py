@@ -24,7 +24,7 @@ from kd_experiments.errors import UserError
 from kd_experiments.single_run import run
 from kd_experiments.tracking.record import Record, RunFolder
 from kd_experiments.training.loop import Training
-from tests.conftest import SOAK, TINY, composed
+from tests.conftest import PATIENCE, SOAK, TINY, composed
 
 pytestmark = pytest.mark.slow
 
@@ -164,8 +164,8 @@ def test_random_kills(undisturbed: dict[str, Any], tmp_path: Path) -> None:
         assert_same(content(results), undisturbed)
 
 
-def start(results: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "kd_experiments", *TINY, *TRACIN, f"paths.results={results}"]
+def start(results: Path, *overrides: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "kd_experiments", *TINY, *TRACIN, f"paths.results={results}", *overrides]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -175,10 +175,22 @@ def test_many_starts_of_one_run(undisturbed: dict[str, Any], tmp_path: Path) -> 
     time.sleep(3)
     for process in processes[::3]:
         process.kill()
-    said = [process.communicate(timeout=1200) for process in processes]
+    said = [process.communicate(timeout=PATIENCE) for process in processes]
     codes = [process.returncode for process in processes]
     assert all(code == 0 for place, code in enumerate(codes) if place % 3), said
     assert_same(content(tmp_path), undisturbed)
+
+
+def test_many_starts_with_one_teacher(undisturbed: dict[str, Any], tmp_path: Path) -> None:
+    """Runs of several seeds want the same teacher at the same time, one of three is killed: it is trained once."""
+    processes = [start(tmp_path, f"seed={seed}") for seed in range(10 if SOAK else 3)]
+    time.sleep(3)
+    for process in processes[1::3]:
+        process.kill()
+    said = [process.communicate(timeout=PATIENCE) for process in processes]
+    assert all(process.returncode == 0 for place, process in enumerate(processes) if place % 3 != 1), said
+    teachers = {name: value for name, value in content(tmp_path).items() if name.startswith("teachers/")}
+    assert_same(teachers, {name: value for name, value in undisturbed.items() if name.startswith("teachers/")})
 
 
 DAMAGED = ("teacher.pt", "outputs.npz", "record.json", "scores-*.npz", "snapshot-*.pt")
