@@ -80,10 +80,10 @@ def test_one_cycle_agrees_with_torch(steps: int) -> None:
 
 OPTIMIZERS = {
     "adam": torch.optim.Adam,
-    "AdamW": torch.optim.AdamW,
+    "adamw": torch.optim.AdamW,
     "rmsprop": torch.optim.RMSprop,
     "nadam": torch.optim.NAdam,
-    "Adagrad": torch.optim.Adagrad,
+    "adagrad": torch.optim.Adagrad,
 }
 
 
@@ -109,7 +109,7 @@ def test_optimizers_of_torch_by_name(name: str, as_tensor: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("adm", "did you mean adam"), ("lbfgs", "no such choice"), ("Optimizer", "no")]
+    ("name", "words"), [("adm", "did you mean adam"), ("AdamW", "did you mean adamw"), ("lbfgs", "no such choice"), ("Optimizer", "no")]
 )
 def test_what_is_no_optimizer_of_steps_is_refused(name: str, words: str) -> None:
     with pytest.raises(UserError, match=f"recipe.optimizer={name}: .*{words}"):
