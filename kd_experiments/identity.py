@@ -132,6 +132,7 @@ def _counting(config: Config, always: str | None = None) -> Values:
 
 
 def _teacher(kept: Values, config: Config) -> Values:
+    kept = {key: value for key, value in kept.items() if key not in ("mean", "std") or value is not None}
     if config.teacher.checkpoint is None:
         return kept
     return kept | {"checkpoint": fingerprint(Path(config.teacher.checkpoint))}
