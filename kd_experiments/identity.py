@@ -91,7 +91,7 @@ def used_code(config: Config) -> dict[str, str]:
     """The package's modules that a run uses -> digest of their source; those that only tell of it are left out."""
     kept = what_counts(config.values)
     networks = [find(kept[place]["network"]).module for place in ("teacher", "student", "peer") if place in kept]
-    modules = ["kd_experiments.students", "kd_experiments.data.load", "kd_experiments.training.session"]
+    modules = ["kd_experiments.students.making", "kd_experiments.data.load", "kd_experiments.training.session"]
     modules += ["kd_experiments.teachers.obtain"] * ("teacher" in kept)
     for module in networks:
         importlib.import_module(module)

@@ -16,7 +16,7 @@ from kd_experiments.config import Config
 from kd_experiments.data.dataset import Data
 from kd_experiments.data.load import load
 from kd_experiments.errors import UserError
-from kd_experiments.students import make_learners
+from kd_experiments.students.making import make_learners
 from kd_experiments.supervision.selection import Selection
 from kd_experiments.teachers.obtain import Teacher, Wanted
 from kd_experiments.tracking.display import Display
@@ -136,7 +136,8 @@ class Story:
             metrics=figures_of_merit.final_figures(training.history, figures_of_merit.fit(learner, data)),
             timing=figures_of_merit.timing(training),
         )
-        files.save(self.folder.student, {"model": network.state_dict(), "epoch": training.epoch, "network": name})
+        about = {"epoch": training.epoch, "network": name, "images": data.kept_with_weights}
+        files.save(self.folder.student, {"model": network.state_dict(), **about})
 
     def _train(self, data: Data, teacher: Teacher | None, selected: Tensor | None) -> Training:
         """Train the student, and its peer where there is one."""
