@@ -34,7 +34,7 @@ from kd_experiments.supervision.selection import SELECTIONS, Selection
 from kd_experiments.supervision.temperature import TEMPERATURES, ConstantTemperature, Temperature
 from kd_experiments.supervision.weighting import WEIGHTINGS, Weighting
 from kd_experiments.teachers.settings import TeacherConfig
-from kd_experiments.tracking.settings import TrackingConfig
+from kd_experiments.tracking.settings import TRACKINGS, TrackingConfig
 from kd_experiments.training.devices import Precision
 from kd_experiments.training.recipe import Recipe
 
@@ -104,7 +104,7 @@ class Parts:
     label_loss: Annotated[LabelLoss, LABEL_LOSSES]
     plug_in: str  # which parts were put on top of the method's own
     recipe: Recipe
-    tracking: TrackingConfig
+    tracking: Annotated[TrackingConfig, TRACKINGS]
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from kd_experiments.tracking.record import (
     StudentFacts,
 )
 from kd_experiments.tracking.summary import already_done, summary_lines
-from kd_experiments.tracking.wandb_run import Tracker
+from kd_experiments.tracking.tracker import Tracker, require
 from kd_experiments.training import capture, devices, figures_of_merit, parallel
 from kd_experiments.training.loop import Diverged, Training
 from kd_experiments.training.session import Row, train_in
@@ -69,6 +69,7 @@ def _do(
     config: Config, folder: RunFolder, display: Display, device: torch.device, typed: Sequence[str], sweep: str | None
 ) -> Record:
     """Train, measure and write everything down, whatever happens."""
+    require(config.tracking)
     parallel.wait()  # until every process has read the record
     if config.rerun:
         folder.forget()
@@ -100,7 +101,7 @@ def _do(
         story.record = story.record.but(finished=_now(), timing=seconds)
         try:
             folder.write(story.record)
-            if story.record.status == "complete" and parallel.is_main():
+            if story.record.is_done and parallel.is_main():
                 folder.checkpoint.unlink(missing_ok=True)  # nobody goes on from it any more
         except UserError:
             if story.record.status == "complete":  # otherwise the first error is the one to tell
