@@ -22,7 +22,7 @@ from kd_experiments.data.dataset import Data
 from kd_experiments.data.load import load
 from kd_experiments.networks import build
 from kd_experiments.single_run import obtain_teacher
-from kd_experiments.students import make_learners
+from kd_experiments.students.making import make_learners
 from kd_experiments.teachers.obtain import Teacher
 from kd_experiments.tracking.display import Display
 from kd_experiments.training import capture

@@ -72,6 +72,7 @@ def _answer(arguments: list[str]) -> int:
         if "--signature" in arguments:
             _print_signature([argument for argument in arguments if argument != "--signature"])
         else:
+            _refuse_wrong_sweep(arguments)
             _hydra_main()
     except UserError as error:
         return _say(str(error), 2)
@@ -98,6 +99,15 @@ def _refuse_long(arguments: list[str]) -> None:
     for argument in arguments:
         if len(argument) > _LONGEST:
             raise UserError(f"{shortened(argument)}: {len(argument):,} characters; give at most {_LONGEST:,}")
+
+
+def _refuse_wrong_sweep(arguments: list[str]) -> None:
+    """What is wrong with a sweep's file is told before anything trains: a callback of Hydra's could not refuse it."""
+    name = next((word.partition("=")[2] for word in arguments if word.startswith("+sweeps=")), None)
+    if name is not None and {"-m", "--multirun"} & set(arguments):
+        from kd_experiments.sweeping.definitions import refuse_wrong
+
+        refuse_wrong(name, arguments)
 
 
 def _say(sentence: str, code: int) -> int:

@@ -34,7 +34,7 @@ from kd_experiments.supervision.selection import SELECTIONS, Selection
 from kd_experiments.supervision.temperature import TEMPERATURES, ConstantTemperature, Temperature
 from kd_experiments.supervision.weighting import WEIGHTINGS, Weighting
 from kd_experiments.teachers.settings import TeacherConfig
-from kd_experiments.tracking.settings import TrackingConfig
+from kd_experiments.tracking.settings import TRACKINGS, TrackingConfig
 from kd_experiments.training.devices import Precision
 from kd_experiments.training.recipe import Recipe
 
@@ -104,7 +104,7 @@ class Parts:
     label_loss: Annotated[LabelLoss, LABEL_LOSSES]
     plug_in: str  # which parts were put on top of the method's own
     recipe: Recipe
-    tracking: TrackingConfig
+    tracking: Annotated[TrackingConfig, TRACKINGS]
 
 
 @dataclass(frozen=True)
@@ -276,6 +276,7 @@ def _check_together(config: Config) -> None:
             f"teacher.seen_val={str(config.teacher.seen_val).lower()}: it says what a checkpoint has seen, and a "
             f"teacher trained here never sees val; give teacher.checkpoint=FILE, or leave it out"
         )
+    _check_teacher_normalisation(config.teacher)
     if config.source == "none" and config.method.kd_weight > 0:
         raise UserError(
             f"method.kd_weight={config.method.kd_weight:g}: method={method} has no teacher; choose one that distils"
@@ -294,4 +295,16 @@ def _check_together(config: Config) -> None:
         raise UserError(
             f"temperature={config.values['temperature']['name']}: method={method} compares without a temperature; "
             f"use it with a method that has one, such as method=kd, or add method.kd_weight=0.9"
+        )
+
+
+def _check_teacher_normalisation(teacher: TeacherConfig) -> None:
+    """A teacher's own mean and standard deviation belong together, and to a checkpoint."""
+    if (teacher.mean is None) != (teacher.std is None):
+        given, missing = ("std", "mean") if teacher.mean is None else ("mean", "std")
+        raise UserError(f"teacher.{given}: goes with teacher.{missing}; give both, or leave both out")
+    if teacher.mean is not None and teacher.checkpoint is None:
+        raise UserError(
+            "teacher.mean: it says how the images of a checkpoint's training were normalised, and a teacher trained "
+            "here sees them as the student does; give teacher.checkpoint=FILE, or leave it out"
         )

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-import torch
-from torch import Tensor, nn
 
 from kd_experiments import files, per_sample
 from kd_experiments.cli.composing import composed
@@ -18,9 +16,8 @@ from kd_experiments.cli.hydra_errors import explain
 from kd_experiments.cli.mistypings import refuse
 from kd_experiments.cli.paths import readable
 from kd_experiments.config import Config, check
-from kd_experiments.data.load import load
 from kd_experiments.errors import UserError, did_you_mean
-from kd_experiments.networks import Network, build
+from kd_experiments.networks.deployed import Deployed
 from kd_experiments.reporting.frame import runs as every_run
 from kd_experiments.single_run import obtain_teacher
 from kd_experiments.single_run import run as run_config
@@ -72,42 +69,13 @@ def samples(signature: str, results: str | Path = "results") -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-class Student(nn.Module):
-    """A trained network with its preprocessing: images (B, C, H, W), uint8 or floats in [0, 1], -> logits (B, classes).
-
-    In eval mode; `class_names`, `size` (height and width it was trained with), `mean` and `std` (C,) say the rest.
-    """
-
-    def __init__(self, network: Network, mean: Tensor, std: Tensor, size: int, class_names: tuple[str, ...]) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
-        self.size = size
-        self.class_names = class_names
-        self.eval().requires_grad_(False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        mean, std = self.get_buffer("mean"), self.get_buffer("std")
-        scaled = images / 255 if images.dtype == torch.uint8 else images
-        return self.network((scaled - mean[:, None, None]) / std[:, None, None]).logits
-
-    def predict(self, images: Tensor) -> list[str]:
-        """The names of the predicted classes."""
-        return [self.class_names[label] for label in self(images).argmax(1).tolist()]
-
-
-def load_student(signature: str, results: str | Path = "results") -> Student:
+def load_student(signature: str, results: str | Path = "results") -> Deployed:
     """The student of a complete run, on the CPU, ready for images."""
-    folder, record = _complete(signature, Path(results))
-    config = check(record.config)
-    data = load(config.dataset, config.label_noise, config.data_folder)
+    folder, _ = _complete(signature, Path(results))
     kept = files.load_own(folder.student)
     if kept is None:
         raise UserError(f"{folder.student}: there is no student that can be read; rerun=true makes it anew")
-    network = build(config.student.network, classes=data.classes, channels=data.channels, size=data.size)
-    network.load_state_dict(kept["model"])
-    return Student(network, data.mean.cpu(), data.std.cpu(), data.size, data.class_names)
+    return Deployed(kept)
 
 
 def _complete(signature: str, results: Path) -> tuple[RunFolder, Record]:

@@ -91,7 +91,7 @@ def used_code(config: Config) -> dict[str, str]:
     """The package's modules that a run uses -> digest of their source; those that only tell of it are left out."""
     kept = what_counts(config.values)
     networks = [find(kept[place]["network"]).module for place in ("teacher", "student", "peer") if place in kept]
-    modules = ["kd_experiments.students", "kd_experiments.data.load", "kd_experiments.training.session"]
+    modules = ["kd_experiments.students.making", "kd_experiments.data.load", "kd_experiments.training.session"]
     modules += ["kd_experiments.teachers.obtain"] * ("teacher" in kept)
     for module in networks:
         importlib.import_module(module)
@@ -132,6 +132,7 @@ def _counting(config: Config, always: str | None = None) -> Values:
 
 
 def _teacher(kept: Values, config: Config) -> Values:
+    kept = {key: value for key, value in kept.items() if key not in ("mean", "std") or value is not None}
     if config.teacher.checkpoint is None:
         return kept
     return kept | {"checkpoint": fingerprint(Path(config.teacher.checkpoint))}

@@ -14,13 +14,13 @@ from kd_experiments.config import Config
 from kd_experiments.data.dataset import Data
 from kd_experiments.data.load import load
 from kd_experiments.errors import UserError
-from kd_experiments.students import make_learners
+from kd_experiments.students.making import make_learners
 from kd_experiments.supervision.selection import Selection
 from kd_experiments.teachers.obtain import Teacher, Wanted
 from kd_experiments.tracking.display import Display
 from kd_experiments.tracking.record import Record, RunFolder, StudentFacts
 from kd_experiments.tracking.summary import already_done, summary_lines
-from kd_experiments.tracking.wandb_run import Tracker
+from kd_experiments.tracking.tracker import Tracker, require
 from kd_experiments.training import capture, devices, figures_of_merit, parallel
 from kd_experiments.training.loop import Diverged, Training
 from kd_experiments.training.session import Row, train_in
@@ -57,6 +57,7 @@ def _do(
     config: Config, folder: RunFolder, display: Display, device: torch.device, typed: Sequence[str], sweep: str | None
 ) -> Record:
     """Train, measure and write everything down, whatever happens."""
+    require(config.tracking)
     parallel.wait()  # until every process has read the record
     if config.rerun:
         folder.forget()
@@ -88,7 +89,7 @@ def _do(
         story.record = story.record.but(finished=facts.now(), timing=seconds)
         try:
             folder.write(story.record)
-            if story.record.status == "complete" and parallel.is_main():
+            if story.record.is_done and parallel.is_main():
                 folder.checkpoint.unlink(missing_ok=True)  # nobody goes on from it any more
         except UserError:
             if story.record.status == "complete":  # otherwise the first error is the one to tell
@@ -125,7 +126,8 @@ class Story:
             metrics=figures_of_merit.final_figures(training.history, figures_of_merit.fit(learner, data)),
             timing=figures_of_merit.timing(training),
         )
-        files.save(self.folder.student, {"model": network.state_dict(), "epoch": training.epoch, "network": name})
+        about = {"epoch": training.epoch, "network": name, "images": data.kept_with_weights}
+        files.save(self.folder.student, {"model": network.state_dict(), **about})
 
     def _train(self, data: Data, teacher: Teacher | None, selected: Tensor | None) -> Training:
         """Train the student, and its peer where there is one."""

@@ -17,7 +17,7 @@ from kd_experiments.cli.composing import composer
 from kd_experiments.config import check
 from kd_experiments.data.dataset import Data, MemoryData, Split
 from kd_experiments.data.views import Views
-from kd_experiments.students import make_objective
+from kd_experiments.students.making import make_objective
 from kd_experiments.teachers.frozen import LiveTeacher
 from kd_experiments.teachers.making import fresh_network
 from kd_experiments.training.loop import Learner, Training

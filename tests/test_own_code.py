@@ -12,12 +12,18 @@ import torch
 from torch import nn
 
 from kd_experiments import own_code
+from kd_experiments.cli import layers
 from kd_experiments.cli.choices import choices, methods
+from kd_experiments.config import check
+from kd_experiments.data.dataset import Data
+from kd_experiments.data.label_noise import NoNoise
+from kd_experiments.data.load import load
 from kd_experiments.distillers import DISTILLERS
 from kd_experiments.errors import UserError
 from kd_experiments.networks import CATALOGUE, build
+from kd_experiments.students.making import make_learners
 from kd_experiments.sweeping.__main__ import main as sweeping
-from tests.conftest import Cli, records, shared_teachers
+from tests.conftest import Cli, composed, records, shared_teachers
 
 FILES = {
     "loss.py": """
@@ -252,3 +258,67 @@ def test_what_is_no_classifier_is_told(name: str, words: str) -> None:
     with pytest.raises(UserError, match=words) as error:
         build(f"{__name__}.{name}", classes=5, channels=1, size=8)
     assert "\n" not in str(error.value)
+
+
+def staged(stages: int, head: bool) -> type[nn.Module]:
+    """Somebody's network of so many stages, with or without a last linear layer."""
+
+    class Net(nn.Module):
+        def __init__(self, classes: int) -> None:
+            super().__init__()
+            self.body = nn.Sequential(*(nn.Conv2d(1 if not place else 4, 4, 3, padding=1) for place in range(4)))
+            self.head = nn.Linear(4, classes) if head else nn.Conv2d(4, classes, 1)
+            self.feature_modules = tuple(f"body.{place}" for place in range(4 - stages, 4))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            maps = self.body(images)
+            return self.head(maps.mean((2, 3))) if head else self.head(maps).mean((2, 3))
+
+    return Net
+
+
+NETWORKS = {f"net{stages}{'_headed' * head}": staged(stages, head) for stages in (0, 1, 3) for head in (False, True)}
+globals().update(NETWORKS)
+COMPARING = [
+    method for method in layers.choices("method") if DISTILLERS[layers.distiller_of(method) or ""].needs != "logits"
+]
+
+
+@pytest.fixture(scope="module")
+def images() -> Data:
+    return load(check(composed("dataset.train_size=60")).dataset, NoNoise(), Path())
+
+
+@pytest.mark.usefixtures("named")
+@pytest.mark.parametrize("method", COMPARING)
+def test_a_method_takes_a_network_of_ones_own_or_says_what_it_lacks(method: str, images: Data) -> None:
+    """Whatever it compares, from no stage to three, as student and as teacher."""
+    taken = 0
+    for name in NETWORKS:
+        for own, other in (("student", "teacher"), ("teacher", "student")):
+            given = composed(f"method={method}", f"{other}=resnet8")
+            given[own] = {**given[own], "network": f"{__name__}.{name}"}
+            if "negatives" in given["method"]:
+                given["method"] = {**given["method"], "negatives": 20}
+            config = check(given)
+            teacher = build(config.teacher.network, classes=10, channels=1, size=8)
+            try:
+                make_learners(config, images, lambda teacher=teacher: teacher)
+                taken += 1
+            except UserError as error:
+                said = str(error)
+                assert "\n" not in said and f"{own}={__name__}.{name}" in said and said.startswith("method"), said
+                assert "choose another" in said or (method == "fitnet" and "stages 0 to" in said), said
+    needs_more = method == "fsp" or DISTILLERS[layers.distiller_of(method) or ""].reads_last_map  # equal widths
+    assert taken or needs_more
+
+
+@pytest.mark.usefixtures("named")
+def test_features_without_a_last_linear_layer_teach_and_are_selected_by_no_influence(cli: Cli, tmp_path: Path) -> None:
+    network = build(f"{__name__}.net3", classes=10, channels=1, size=8)
+    torch.save(network.state_dict(), tmp_path / "own.pth")
+    own = (f"teacher.network={__name__}.net3", f"teacher.checkpoint={tmp_path / 'own.pth'}")
+    answer = cli("method=at", *own)
+    assert answer.code == 0, answer.err
+    answer = cli("method=lrds", *own)
+    assert answer.code == 2 and f"teacher={__name__}.net3 has none; give another teacher" in answer.err

@@ -16,7 +16,7 @@ from kd_experiments.distillers import DISTILLERS
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Output
 from kd_experiments.places import home
-from kd_experiments.students import make_objective
+from kd_experiments.students.making import make_objective
 from kd_experiments.supervision.influence import SplitOutputs
 from kd_experiments.supervision.label_loss import LABEL_LOSSES
 from kd_experiments.supervision.progress import Progress

@@ -16,7 +16,7 @@ from kd_experiments.distillers.none import NoDistiller
 from kd_experiments.errors import UserError
 from kd_experiments.identity import signature
 from kd_experiments.networks import Output
-from kd_experiments.students import make_objective
+from kd_experiments.students.making import make_objective
 from kd_experiments.supervision.progress import Progress
 from kd_experiments.training.objective import Batch
 from tests.conftest import Cli, composed, records, shared_teachers

@@ -1,9 +1,10 @@
-"""The `key=value` arguments of the reporting commands."""
+"""The `key=value` arguments of every command but a run, and its exit code."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 
 from kd_experiments import own_code
 from kd_experiments.errors import UserError, did_you_mean
@@ -15,6 +16,33 @@ def asks_for_help(arguments: Sequence[str], text: str) -> bool:
         return False
     print(text, end="")
     return True
+
+
+def answered(action: Callable[[], int], arguments: Sequence[str]) -> int:
+    """The exit code of a command: what it returns, 2 for a mistake of the user, 130 if it is interrupted."""
+    try:
+        code = action()
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        return _say(f"error: {error}", 2)
+    except KeyboardInterrupt:
+        return _say("interrupted; the same command goes on where it stopped", 130)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        from kd_experiments.cli.hydra_errors import explain  # Hydra takes a while to import
+
+        sentence = explain(error, arguments)
+        if sentence is None:
+            raise
+        return _say(f"error: {sentence}", 2)
+
+
+def _say(sentence: str, code: int) -> int:
+    print(sentence, file=sys.stderr)
+    return code
 
 
 def parse(arguments: Sequence[str], defaults: Mapping[str, str]) -> dict[str, str]:

@@ -29,6 +29,8 @@ from kd_experiments.private import full_key
 TEACHER = {
     "checkpoint": None,
     "seed": 0,
+    "mean": None,
+    "std": None,
     "seen_val": "unknown",
     "snapshots": 5,
     "table": "auto",

@@ -74,6 +74,17 @@ class Data(Generic[ImagesT]):
     def device(self) -> torch.device:
         return self.train.labels.device
 
+    @property
+    def kept_with_weights(self) -> dict[str, object]:
+        """What a file of trained weights says of the images it was made for, as plain values."""
+        return {
+            "channels": self.channels,
+            "size": self.size,
+            "mean": self.mean.tolist(),
+            "std": self.std.tolist(),
+            "class_names": list(self.class_names),
+        }
+
     def to(self, device: torch.device) -> Self:
         return replace(
             self,

@@ -86,6 +86,9 @@ class Distiller(nn.Module):
     needs_source: ClassVar[bool] = True  # is there a teacher or a peer at all?
     has_terms: ClassVar[bool] = True  # does it add anything to the label loss?
     needs: ClassVar[Needs] = "logits"  # of the source
+    fewest_stages: ClassVar[int] = 2  # of student and source, the stem among them, where it needs features
+    reads_embedding: ClassVar[bool] = False  # besides features
+    reads_last_map: ClassVar[bool] = False
     needs_second_view: ClassVar[bool] = False  # every sample in a strong view too
     initialises_student: ClassVar[bool] = True  # is the student in train mode, and trained, meanwhile?
     waits: ClassVar[bool] = False  # does the host wait for the device in a step, which then cannot be recorded?

@@ -23,6 +23,7 @@ class FitNet(Distiller):
     """A middle stage of the student is regressed onto the teacher's; stage 0 is the stem, -1 the last one."""
 
     needs: ClassVar[Needs] = "features"
+    fewest_stages: ClassVar[int] = 1
 
     def __init__(self, stage: int) -> None:
         super().__init__()

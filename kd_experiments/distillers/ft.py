@@ -44,6 +44,7 @@ class FT(Distiller):
     """
 
     needs: ClassVar[Needs] = "features"
+    fewest_stages: ClassVar[int] = 1
     initialises_student: ClassVar[bool] = False  # it is the paraphraser's stage
 
     def __init__(

@@ -68,6 +68,7 @@ class ReviewKD(Distiller):
     """A stage of the teacher guides the student's stage *and* its deeper ones, fused from the deepest up."""
 
     needs: ClassVar[Needs] = "features"
+    reads_embedding: ClassVar[bool] = True
 
     def __init__(self, widest: Count) -> None:
         super().__init__()

@@ -46,6 +46,8 @@ class SDD(LogitDistiller):
 
     term: ClassVar[str] = "sdd"
     needs: ClassVar[Needs] = "features"
+    fewest_stages: ClassVar[int] = 0
+    reads_last_map: ClassVar[bool] = True
     uses_temperature: ClassVar[bool] = True
 
     def __init__(
@@ -73,11 +75,6 @@ class SDD(LogitDistiller):
         self.host.inspect_labels(labels, classes)
 
     def build_modules(self, student: Output, source: Output) -> None:
-        for who, output in (("student", student), ("teacher", source)):
-            if output.last_map is None:
-                raise UserError(
-                    f"method.distiller=sdd: the {who}'s classifier does not read a pooled map; choose another network"
-                )
         self.host.build_modules(student, source)
 
     def deepest_stage(self, stages: int, initialising: bool) -> int | None:

@@ -31,6 +31,7 @@ class SP(Distiller):
     """Samples that activate the teacher's last stage alike activate the student's alike."""
 
     needs: ClassVar[Needs] = "features"
+    fewest_stages: ClassVar[int] = 1
 
     def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
         rows = batch.weights

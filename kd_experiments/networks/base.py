@@ -104,7 +104,7 @@ class Network(nn.Module):
     def feature_shapes(self) -> list[tuple[int, int, int]]:
         """(C_k, H_k, W_k) of each stage at `input_shape`; leaves mode and running statistics as they were."""
         mode = self.training
-        reference = self.classifier.weight
+        reference = next(self.parameters())
         images = torch.zeros(1, *self.input_shape, dtype=reference.dtype, device=reference.device)
         with torch.no_grad():
             features = self.eval()(images).features

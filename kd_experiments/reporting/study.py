@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import textwrap
 from collections.abc import Collection, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from kd_experiments.errors import UserError
 from kd_experiments.escaping import plain
 from kd_experiments.reporting import frame as frames
 from kd_experiments.reporting import sweep_tables as swept
@@ -125,8 +127,10 @@ class Study:
         newest = done.sort_values(["finished", "signature"], na_position="first").iloc[-1]
         name = self.asked or newest["sweep"]
         if isinstance(name, str) and name in names():
-            grid = swept.grid_of(name, self.frame)
-            if grid.groups:
+            grid = None
+            with contextlib.suppress(UserError):  # a file of the user's own that is wrong: told where it counts
+                grid = swept.grid_of(name, self.frame)
+            if grid is not None and grid.groups:
                 named = [(swept.grid_label(grid, place), one) for place, one in grid.compared.items()]
                 return compact(
                     named, swept.reference_words(grid), f"{name}: {grid.jobs} of {len(grid.sweep.jobs)} runs"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
 
+from kd_experiments.errors import UserError
 from kd_experiments.reporting import tables
 from kd_experiments.reporting.metrics import TOP1
 from kd_experiments.reporting.settings import BASELINE, Group, method_title, replicates, training_words
@@ -105,7 +107,14 @@ def grid_of(name: str, frame: pd.DataFrame) -> Grid:
 def grids(frame: pd.DataFrame, asked: Sequence[str] = ()) -> list[Grid]:
     """Of the sweeps that made runs of this frame, those of which at least half is there; and those asked for."""
     known = {str(name) for name in frame["sweep"].dropna().unique()}
-    found = [grid_of(name, frame) for name in sorted((known & set(names())) | set(asked))]
+    found = []
+    for name in sorted((known & set(names())) | set(asked)):
+        try:
+            found.append(grid_of(name, frame))
+        except UserError as error:  # a file of the user's own
+            if name in asked:
+                raise
+            print(f"left out: {error}", file=sys.stderr)
     return [
         grid
         for grid in found

@@ -45,6 +45,7 @@ class Selection:
     scored_by_teacher: ClassVar[bool] = True
     is_none: ClassVar[bool] = False
     reads_snapshots: ClassVar[bool] = False  # of the teacher's training
+    reads_embedding: ClassVar[bool] = False  # what the teacher's last layer reads
     ratio: float
 
     def scores(self, teacher: SelectionInputs) -> Tensor:
@@ -89,6 +90,7 @@ class NoSelection(Selection):
 class Influence(Selection):
     """LRDS: the samples that lower the validation loss most; `reversed` takes the least helpful ones (a control)."""
 
+    reads_embedding: ClassVar[bool] = True
     ratio: Fraction
     hessian: Literal["identity", "kfac"]
     damping: Annotated[float, Interval(over=0)]
@@ -105,6 +107,7 @@ class TracIn(Selection):
     """Influence summed over snapshots of the teacher's training, weighted by learning rate (Pruthi et al. 2020)."""
 
     reads_snapshots: ClassVar[bool] = True
+    reads_embedding: ClassVar[bool] = True
     ratio: Fraction
 
     def scores(self, teacher: SelectionInputs) -> Tensor:

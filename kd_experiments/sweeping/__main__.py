@@ -1,53 +1,69 @@
-"""`python -m kd_experiments.sweeping list|status`: how far everything is; `--help` tells the arguments."""
+"""`python -m kd_experiments.sweeping list|status|clean`: how far everything is, and what may go."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kd_experiments.cli.arguments import asks_for_help, parse
+from kd_experiments.cli.arguments import answered, asks_for_help, parse
 from kd_experiments.errors import UserError, no_such_choice
+from kd_experiments.sweeping.clean import clean
 from kd_experiments.sweeping.listing import listing
 from kd_experiments.sweeping.status import status_of_all, status_of_one
 
-HELP = """python -m kd_experiments.sweeping list|status [KEY=VALUE ...]
+HELP = """python -m kd_experiments.sweeping list|status|clean [KEY=VALUE ...]
 
 list      every sweep: how many runs, how many are done, how long the rest takes
 status    every run: done, running, or failed and why
+clean     what may go, and its size: failed and damaged runs, sweeps that began no run, teachers that no run below
+          paths.results has asked; nothing that a process works on, and nothing is removed without yes=true
 
   paths.results=DIR   where the runs lie (default: results)
-  name=SWEEP          status of this sweep's runs alone
+  name=SWEEP          status: of this sweep's runs alone
+  runs=SIGNATURE,...  clean: these runs, too, such as mistyped ones
+  older=DAYS          clean: every run that is older, too
+  yes=true            clean: remove what is listed
 """
+COMMANDS = ("list", "status", "clean")
 
 
 def main(arguments: Sequence[str]) -> int:
     if asks_for_help(arguments, HELP):
         return 0
-    try:
-        print("\n".join(_answer(arguments)))
-        sys.stdout.flush()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
+    return answered(lambda: _answer(arguments), arguments)
+
+
+def _answer(arguments: Sequence[str]) -> int:
+    command, *rest = arguments or ("list",)
+    if command not in COMMANDS:
+        raise no_such_choice("command", command, COMMANDS)
+    own = {"status": {"name": ""}, "clean": {"runs": "", "older": "", "yes": "false"}}
+    values = parse(rest, {"paths.results": "results", **own.get(command, {})})
+    results = Path(values["paths.results"])
+    if command == "list":
+        lines = listing(results)
+    elif command == "status":
+        lines = status_of_one(values["name"], results) if values["name"] else status_of_all(results)
+    else:
+        if values["yes"] not in ("true", "false"):
+            raise no_such_choice("yes", values["yes"], ("true", "false"))
+        named = [name for name in values["runs"].split(",") if name]
+        lines = clean(results, _days(values["older"]), named, values["yes"] == "true")
+    print("\n".join(lines))
     return 0
 
 
-def _answer(arguments: Sequence[str]) -> list[str]:
-    command, *rest = arguments or ("list",)
-    if command == "list":
-        return listing(Path(parse(rest, {"paths.results": "results"})["paths.results"]))
-    if command == "status":
-        values = parse(rest, {"paths.results": "results", "name": ""})
-        results = Path(values["paths.results"])
-        return status_of_one(values["name"], results) if values["name"] else status_of_all(results)
-    raise no_such_choice("command", command, ("list", "status"))
+def _days(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1.0
+    if not days >= 0:
+        raise UserError(f"older={text}: expected a number of days, such as older=30")
+    return days
 
 
 if __name__ == "__main__":

@@ -19,7 +19,15 @@ _NAMED = ("dataset", "label_noise", "recipe", "method")  # groups whose choices 
 def begun(names: Iterable[str], configs: Iterable[Mapping[str, Any]]) -> list[str]:
     """Sweeps that no run with one of these configurations contradicts; every sweep that has a run is among them."""
     found = _facts(configs)
-    return [name for name in names if _met_by_any(_demands(name), found)]
+    return [name for name in names if _met_by_any(_demands_if_sound(name), found)]
+
+
+def _demands_if_sound(name: str) -> Values:
+    """None of a file that cannot be read: whoever reads it wholly tells what is wrong."""
+    try:
+        return _demands(name)
+    except (yaml.YAMLError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _met_by_any(demands: Values, found: Iterable[Values]) -> bool:

@@ -6,17 +6,23 @@ import contextlib
 import hashlib
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
 from kd_experiments import files, own_code
-from kd_experiments.errors import no_such_choice
-from kd_experiments.places import PACKAGE, config_folders, files_below, sweep_folders
+from kd_experiments.cli import guard
+from kd_experiments.errors import UserError, no_such_choice
+from kd_experiments.places import PACKAGE, config_folders, files_below, home, sweep_folders
+
+if TYPE_CHECKING:
+    from kd_experiments.config import Config
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,8 @@ def read(name: str, results: Path | None = None) -> Sweep:
     known = None if kept is None else _read_kept(kept, made_from)
     if known is not None:
         return known
-    sweep = _compose_all(name)
+    with _told_of(_files()[name]):
+        sweep = _compose_all(name)
     if kept is not None:
         files.write_json(kept, {"made_from": made_from, "sweep": asdict(sweep)})
     return sweep
@@ -109,10 +116,52 @@ def outline(name: str) -> Outline:
     if name not in names():
         raise no_such_choice("+sweeps", name, names())
     path = _files()[name]
-    content = yaml.safe_load(path.read_text())
-    params = content["hydra"]["sweeper"]["params"]
-    jobs = [dict(text.split("=", 1) for text in job) for job in expand([f"{k}={v}" for k, v in params.items()])]
-    return Outline(name, *_head(path), _layout(name, content.get("table") or {}, jobs), tuple(jobs))
+    with _told_of(path):
+        guard.refuse_yaml(str(path))
+        content = yaml.safe_load(path.read_text())
+        jobs = [dict(text.split("=", 1) for text in job) for job in expand(_swept(content))]
+        return Outline(name, *_head(path), _layout(content.get("table") or {}, jobs), tuple(jobs))
+
+
+def refuse_wrong(name: str, typed: Sequence[str]) -> None:
+    """`UserError` if a file below `sweeps/`, with what is typed besides, defines a run that cannot be.
+
+    What comes with the package is known to be right: of that, only its name is looked at.
+    """
+    outline(name)
+    path = _files()[name]
+    chooses = any(word.startswith("hydra/sweeper=") for word in typed) or "hydra/sweeper" in path.read_text()
+    if path.is_relative_to(home()) or chooses:  # another sweeper chooses the values as it goes
+        return
+    from kd_experiments.cli.composing import composer
+    from kd_experiments.private import files_read_once
+
+    more = [word for word in typed if "=" in word and not word.startswith(("+sweeps=", "hydra", "imports="))]
+    with _told_of(path), composer(), files_read_once():
+        _each(name, expand([*_swept(yaml.safe_load(path.read_text())), *more]), lambda config: None)
+
+
+def _swept(content: Any) -> list[str]:
+    """`hydra.sweeper.params` of a file, as overrides."""
+    for key in ("hydra", "sweeper", "params"):
+        content = content.get(key) if isinstance(content, Mapping) else None
+    if not isinstance(content, Mapping) or not content:
+        raise UserError("holds no hydra.sweeper.params; write the swept keys with their values there")
+    return [f"{key}={value}" for key, value in content.items()]
+
+
+@contextlib.contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    """Whatever is wrong with a sweep's file is told in one sentence that names it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    except Exception as error:  # a file of somebody's own can be wrong in any way
+        from kd_experiments.cli.hydra_errors import explain
+
+        said = explain(error, ()) or f"cannot be read as a sweep ({type(error).__name__}: {error})"
+        raise UserError(f"{path}: {' '.join(said.split())}") from error
 
 
 def _read_kept(path: Path, made_from: str) -> Sweep | None:
@@ -149,17 +198,18 @@ def _compose_all(name: str) -> Sweep:
     from omegaconf import OmegaConf
 
     from kd_experiments.cli.composing import composer
+    from kd_experiments.identity import signature
     from kd_experiments.private import files_read_once
 
     with composer(), files_read_once():
         whole = compose("config", [f"+sweeps={name}"], return_hydra_config=True)
         jobs = expand([f"{key}={value}" for key, value in (whole.hydra.sweeper.params or {}).items()])
-        signatures = _signatures(name, jobs)
+        signatures = _each(name, jobs, signature)
     overrides = [dict(text.split("=", 1) for text in job) for job in jobs]
     title, paper = _head(_files()[name])
     made = tuple(Job(values, signature) for values, signature in zip(overrides, signatures, strict=True))
     layout: Any = OmegaConf.to_container(whole.get("table") or OmegaConf.create({}))
-    return Sweep(name, title, paper, _layout(name, layout, overrides), made)
+    return Sweep(name, title, paper, _layout(layout, overrides), made)
 
 
 def expand(overrides: Sequence[str]) -> list[list[str]]:
@@ -169,8 +219,8 @@ def expand(overrides: Sequence[str]) -> list[list[str]]:
     return private.product(overrides)
 
 
-def _signatures(name: str, jobs: Sequence[Sequence[str]]) -> list[str]:
-    """The signature of every job, in order.
+def _each(name: str, jobs: Sequence[Sequence[str]], ask: Callable[[Config], T]) -> list[T]:
+    """What `ask` says of the checked configuration of every job, in order.
 
     Composing is slow, so it is done once for every combination of choices. Jobs of one sweep set the same keys; hence
     the others, which are plain values, can be written into the composed configuration one job after another.
@@ -180,7 +230,6 @@ def _signatures(name: str, jobs: Sequence[Sequence[str]]) -> list[str]:
 
     from kd_experiments import private
     from kd_experiments.config import check
-    from kd_experiments.identity import signature
 
     is_choice = cache(lambda group: bool(private.group_choices(group)))
     known = dict(zip(texts := sorted({text for job in jobs for text in job}), private.parsed(texts), strict=True))
@@ -190,18 +239,21 @@ def _signatures(name: str, jobs: Sequence[Sequence[str]]) -> list[str]:
         return choices, [known[text] for text in job if text not in choices]
 
     divided = [divide(job) for job in jobs]
-    signatures = [""] * len(jobs)
+    found: dict[int, T] = {}
     in_order = sorted(range(len(jobs)), key=lambda place: divided[place][0])
     for choices, places in itertools.groupby(in_order, key=lambda place: divided[place][0]):
         config = compose("config", [*choices, f"+sweeps={name}"])
         for place in places:
             private.write_values(divided[place][1], config)
             given: Any = OmegaConf.to_container(config, resolve=True)
-            signatures[place] = signature(check(given))
-    return signatures
+            try:
+                found[place] = ask(check(given))
+            except UserError as error:
+                raise UserError(f"{error} (in the run {' '.join(jobs[place])})") from error
+    return [found[place] for place in range(len(jobs))]
 
 
-def _layout(name: str, given: Mapping[str, Any], jobs: Sequence[Mapping[str, str]]) -> TableLayout:
+def _layout(given: Mapping[str, Any], jobs: Sequence[Mapping[str, str]]) -> TableLayout:
     """The `table:` of the file; by default the first swept key makes the rows and all others the columns."""
     swept = {key: {job[key] for job in jobs} for key in jobs[0] if key != "seed"}
     content = dict(given)
@@ -209,16 +261,16 @@ def _layout(name: str, given: Mapping[str, Any], jobs: Sequence[Mapping[str, str
     columns = tuple(content.pop("columns", [key for key in swept if key not in rows]))
     reference = {str(key): str(value) for key, value in content.pop("reference", {}).items()}
     if content or sorted([*rows, *columns]) != sorted(swept):
-        raise ValueError(f"sweeps/{name}.yaml: table: rows and columns must together be the swept keys but the seed")
+        raise UserError("table: rows and columns must together be the swept keys but the seed")
     for key, value in reference.items():
         if value not in swept.get(key, ()):
-            raise ValueError(f"sweeps/{name}.yaml: table.reference: {key}={value} is not one of the sweep's values")
+            raise UserError(f"table.reference: {key}={value} is not one of the sweep's values")
     return TableLayout(rows, columns, reference)
 
 
 def _head(path: Path) -> tuple[str, str]:
     """Title and paper, from the second line on: `# what it is`, then perhaps `# Paper: ...` and `# Size: ...`."""
-    title, *rest = list(_comment(path))[1:]
+    title, *rest = list(_comment(path))[1:] or [""]
     paper = re.search(r"Paper: (.+?)(?: Size: |$)", " ".join(rest))
     return title, paper.group(1) if paper else ""
 

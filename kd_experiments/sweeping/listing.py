@@ -21,14 +21,19 @@ def listing(results: Path) -> list[str]:
     rows: list[tuple[str, ...]] = [("sweep", "runs", "done", "time left", "what it is")]
     every = names()
     promising = begun(every, (config for _, config in done.values())) if done else []
+    wrong = []
     for name in every:
-        if name in promising:
-            rows.append(_row(read(name, results), done))
-        else:  # then no signature is needed, and they take a while to make
-            plan = outline(name)
-            rows.append((name, str(len(plan.jobs)), "0", "unknown", plan.title))
+        try:
+            if name in promising:
+                rows.append(_row(read(name, results), done))
+            else:  # then no signature is needed, and they take a while to make
+                plan = outline(name)
+                rows.append((name, str(len(plan.jobs)), "0", "unknown", plan.title))
+        except UserError as error:
+            wrong.append(f"left out: {error}")
     return [
         *columns(rows, right=(1, 2)),
+        *wrong,
         "",
         "time left: the median time of the sweep's finished runs, for those that are missing, one after another",
         "run one:   python -m kd_experiments --multirun +sweeps=NAME",

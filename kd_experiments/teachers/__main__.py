@@ -6,59 +6,44 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kd_experiments.cli.arguments import parse
-from kd_experiments.cli.hydra_errors import explain
+from kd_experiments.cli.arguments import answered, asks_for_help, parse
 from kd_experiments.errors import UserError, did_you_mean
 from kd_experiments.teachers import download, export, fill
 
-USAGES = {"export": export.USAGE, "fill": fill.USAGE, "download": download.USAGE}
+USAGES = {name: module.USAGE.strip() for name, module in {"export": export, "fill": fill, "download": download}.items()}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code: 0, 2 for a mistake of the user, or 130 if interrupted."""
+    """The exit code: 0, 1 if an exported file does not predict the same, or 2 for a mistake of the user."""
     command = next((argument for argument in arguments if "=" not in argument), "")
     given = [argument for argument in arguments if argument != command]
-    if {"-h", "--help"} & set(arguments):
-        print("\n\n".join([USAGES[command]] if command in USAGES else USAGES.values()))
+    if asks_for_help(arguments, "\n\n".join([USAGES[command]] if command in USAGES else USAGES.values()) + "\n"):
         return 0
-    try:
-        run(command, given)
-    except UserError as error:
-        return _say(f"error: {error}", 2)
-    except KeyboardInterrupt:
-        return _say("interrupted; the same command goes on where it stopped", 130)
-    except Exception as error:
-        sentence = explain(error, given)
-        if sentence is None:
-            raise
-        return _say(f"error: {sentence}", 2)
+    return answered(lambda: _run(command, given), given)
+
+
+def _run(command: str, given: Sequence[str]) -> int:
+    """Do what the arguments say."""
+    if command == "export":
+        return export.command(given)
+    if command == "fill":
+        _fill(given)
+    elif command == "download":
+        _download(given)
+    else:
+        near = did_you_mean(command, USAGES)
+        raise UserError(f"{command or 'no command'}: give the command export, fill or download{near}")
     return 0
 
 
-def run(command: str, given: Sequence[str]) -> None:
-    """Do what the arguments say."""
-    if command not in USAGES:
-        near = did_you_mean(command, USAGES)
-        raise UserError(f"{command or 'no command'}: give the command export, fill or download{near}")
-    if command == "fill":
-        _fill(given)
-        return
-    named = [argument for argument in given if "=" not in argument]
-    settings = [argument for argument in given if "=" in argument]
-    if command == "download":
-        if len(named) != 1:
-            raise UserError("download: give one set of teachers, such as cifar100 (--help shows how)")
-        values = parse(settings, {"url": "", "sha256": "", "paths.results": "results"})
-        for line in download.download(named[0], Path(values["paths.results"]), values["url"], values["sha256"]):
-            print(line, flush=True)
-        return
-    values = parse(settings, {"out": "", "paths.results": "results"})
+def _download(arguments: Sequence[str]) -> None:
+    named = [argument for argument in arguments if "=" not in argument]
     if len(named) != 1:
-        raise UserError(f"export: give one signature or folder, not {len(named)} (--help shows how)")
-    if not values["out"]:
-        raise UserError("export: give out=FILE, the file to write")
-    for line in export.export(named[0], Path(values["out"]), Path(values["paths.results"])):
-        print(line)
+        raise UserError("download: give one set of teachers, such as cifar100 (--help shows how)")
+    given = [argument for argument in arguments if "=" in argument]
+    values = parse(given, {"url": "", "sha256": "", "paths.results": "results"})
+    for line in download.download(named[0], Path(values["paths.results"]), values["url"], values["sha256"]):
+        print(line, flush=True)
 
 
 def _fill(overrides: Sequence[str]) -> None:
@@ -82,11 +67,6 @@ def _fill(overrides: Sequence[str]) -> None:
     data = load(config.dataset, config.label_noise, config.data_folder).to(device)
     needs = DISTILLERS[config.method.distiller].needs
     fill.fill(obtain_teacher(config, data, display), display, "embedding" if needs == "embedding" else "logits")
-
-
-def _say(sentence: str, code: int) -> int:
-    print(sentence, file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

@@ -95,7 +95,8 @@ def compare_accuracy(given: str, stated: float, measured: float) -> str:
         return f"teacher.checkpoint={given} states {stated:.2f} % test accuracy, {measured:.2f} % measured here"
     return (
         f"warning: teacher.checkpoint={given} states {stated:.2f} % test accuracy, but {measured:.2f} % is measured "
-        f"here; was it trained on this data set, with these dataset.mean and dataset.std and this order of the classes?"
+        f"here; was it trained on this data set, with this order of the classes, and images normalised like these "
+        f"(teacher.mean and teacher.std say how else)?"
     )
 
 

@@ -12,7 +12,9 @@ import torch
 from kd_experiments import files
 from kd_experiments.data.dataset import Data
 from kd_experiments.distillers.none import NoDistiller
+from kd_experiments.errors import UserError
 from kd_experiments.networks import Network, build
+from kd_experiments.networks.renormalised import Renormalised
 from kd_experiments.randomness import derive
 from kd_experiments.supervision.label_loss import CrossEntropy
 from kd_experiments.supervision.revision import NoRevision, wrong_rows
@@ -49,7 +51,18 @@ def load_network(settings: TeacherConfig, data: Data, folder: Path, downloads: P
     state = given_state(given, name, downloads) if given is not None else read_state(path)
     network = build(name, classes=data.classes, channels=data.channels, size=data.size)
     load_into(network, state, name, path)
-    return on_device(network, data).eval().requires_grad_(False)
+    return on_device(_with_own_normalisation(network, settings, data), data).eval().requires_grad_(False)
+
+
+def _with_own_normalisation(network: Network, settings: TeacherConfig, data: Data) -> Network:
+    """The network as it takes images with the data set's mean and standard deviation."""
+    if settings.mean is None or settings.std is None:
+        return network
+    for key, given in (("mean", settings.mean), ("std", settings.std)):
+        if len(given) != data.channels:
+            raise UserError(f"teacher.{key}: {data.name} has {data.channels} channel(s), give one number each")
+    own = (torch.tensor(settings.mean), torch.tensor(settings.std))
+    return Renormalised(network, data.mean.cpu(), data.std.cpu(), *own)
 
 
 def load_snapshot_network(name: str, data: Data, state: Mapping[str, Any]) -> Network:
@@ -100,8 +113,8 @@ def train(settings: TeacherConfig, data: Data, folder: Path, record_steps: bool,
     display.stop()
     seconds = sum(row["train_seconds"] for row in training.history)
     files.write_json(folder / "history.json", {"history": training.history, "seconds": seconds})
-    content = {"model": learner.result.state_dict(), "epoch": recipe.epochs, "network": settings.network}
-    files.save(folder / "teacher.pt", content)
+    about = {"epoch": recipe.epochs, "network": settings.network, "images": data.kept_with_weights}
+    files.save(folder / "teacher.pt", {"model": learner.result.state_dict(), **about})
     if parallel.is_main():
         (folder / "checkpoint.pt").unlink(missing_ok=True)
     display.note(f"teacher trained in {time.perf_counter() - started:.1f} s, kept in {folder}")

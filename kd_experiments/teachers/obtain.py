@@ -177,7 +177,13 @@ class Teacher:
             kept = parallel.agreed(files.load_arrays(path, "scores"))
             if kept is not None:
                 return torch.from_numpy(kept["scores"])
-            scores = selection.scores(self._selection_inputs()).cpu()
+            inputs = self._selection_inputs()
+            if selection.reads_embedding and not inputs.train.embedding.shape[1]:
+                raise UserError(
+                    f"selection: it scores images through the teacher's last linear layer, and teacher="
+                    f"{self.settings.network} has none; give another teacher, or selection=confidence"
+                )
+            scores = selection.scores(inputs).cpu()
             if not parallel.is_main():
                 return scores
             files.save_arrays(path, scores=scores.numpy(), strategy=np.array(scoring_key(selection)))

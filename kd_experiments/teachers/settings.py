@@ -22,6 +22,8 @@ class TeacherConfig:
     network: str
     checkpoint: str | None
     seed: Annotated[Seed, When(checkpoint=None)]
+    mean: tuple[float, ...] | None  # of the images a checkpoint was trained on, in [0, 1]; null: the data set's
+    std: tuple[Positive, ...] | None
     seen_val: Literal["unknown", True, False]  # was a checkpoint trained on the images that are held out as val here?
     # kept along the training, for selection=tracin
     snapshots: Annotated[int, Interval(at_least=0, at_most=10_000), When("teacher snapshots", checkpoint=None)]

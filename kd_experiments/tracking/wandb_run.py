@@ -1,18 +1,18 @@
-"""The mirror of a run in Weights & Biases; a failure there is a warning, never the end of a run."""
+"""The mirror of a run in Weights & Biases."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kd_experiments import files
 from kd_experiments.tracking.record import Record
-from kd_experiments.tracking.settings import TrackingConfig
+from kd_experiments.tracking.settings import WandbConfig
 
 RECORD = "record"  # the key of a W&B run's config that holds all of its record but the configuration itself
 CONFIG_BESIDES = {
@@ -24,37 +24,24 @@ CONFIG_BESIDES = {
 _TAG, _GROUP = 64, 128  # characters that the service takes
 
 
-class Tracker:
+class WandbRun:
     """One W&B run for each job, also when many jobs share one process."""
 
-    def __init__(
-        self, wanted: TrackingConfig, record: Record, results: Path, warn: Callable[[str], None], again: bool
-    ) -> None:
-        self._warn = warn
-        self._run: Any = None
-        self._student: Path | None = None
-        if wanted.mode == "disabled" or not files.is_writer():
-            return
+    def __init__(self, wanted: WandbConfig, record: Record, results: Path, again: bool) -> None:
         folder = results.resolve() / "wandb"
         self._student = results / "runs" / record.signature / "student.pt" if wanted.artifact else None
-        self._guard(lambda: self._start(wanted, record, folder, again))
-
-    def _start(self, wanted: TrackingConfig, record: Record, folder: Path, again: bool) -> None:
         for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR"):
             os.environ.setdefault(name, str(folder / "files"))  # a run writes only below its results folder
         (folder / "files").mkdir(parents=True, exist_ok=True)
-        if wanted.mode == "offline":
-            for left in folder.glob(f"offline-run-*-{record.signature}"):  # this run was stopped; all is logged again
-                shutil.rmtree(left, ignore_errors=True)
-        import wandb
-
         label, config, offline = record.label, record.config, wanted.mode == "offline"
         if offline:  # what an earlier call left of this run: its history is told again, under the same name
             for left in folder.glob(f"offline-run-*-{record.signature}"):
                 shutil.rmtree(left, ignore_errors=True)
+        import wandb
+
         tags = [label.method, config["dataset"]["name"], config["student"]["network"], f"seed{record.seed}"]
         tags += ([record.sweep] if record.sweep else []) + list(wanted.tags)
-        self._run = wandb.init(
+        self._run: Any = wandb.init(
             mode=wanted.mode,
             project=wanted.project,
             entity=wanted.entity,
@@ -73,36 +60,24 @@ class Tracker:
         self._run.define_metric("*", step_metric="epoch", summary="none")  # the summary is the record's, told once
 
     def log(self, row: Mapping[str, float]) -> None:
-        """One row of the history; the step is the epoch."""
-        if self._run is not None:
-            self._guard(lambda: self._run.log(dict(row), step=int(row["epoch"])))
+        self._run.log(dict(row), step=int(row["epoch"]))
 
     def finish(self, record: Record) -> None:
-        """Close the run; its figures become the summary, and the record goes along so that tables can be made of it."""
-        if self._run is None:
-            return
+        """The record goes along, so that tables can be made of it."""
         kept = {RECORD: {key: value for key, value in asdict(record).items() if key != "config"}}
-        self._guard(lambda: self._run.summary.update(dict(record.metrics)))
-        self._guard(lambda: self._run.config.update(kept, allow_val_change=True))
-        if self._student is not None and record.status == "complete":
-            self._guard(lambda: self._send(record, self._student))
-        self._guard(lambda: self._run.finish(exit_code=0 if record.status == "complete" else 1))
-        self._run = None
+        with contextlib.ExitStack() as stack:  # a failure of one of these does not cost the others
+            stack.callback(self._run.finish, exit_code=0 if record.status == "complete" else 1)
+            if self._student is not None and record.status == "complete":
+                stack.callback(self._send, record, self._student)
+            stack.callback(self._run.config.update, kept, allow_val_change=True)
+            stack.callback(self._run.summary.update, dict(record.metrics))
 
-    def _send(self, record: Record, student: Path | None) -> None:
+    def _send(self, record: Record, student: Path) -> None:
         import wandb
 
         artifact = wandb.Artifact(f"student-{record.signature}", type="model", metadata=dict(record.metrics))
         artifact.add_file(str(student))
         self._run.log_artifact(artifact)
-
-    def _guard(self, action: Callable[[], Any]) -> None:
-        try:
-            action()
-        except Exception as error:  # whatever the tracker does, the run goes on
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            self._warn(f"warning: Weights & Biases is off for this run: {reason}")
-            self._run = None
 
 
 def condition(record: Record) -> str:

@@ -18,7 +18,7 @@ from kd_experiments.data.dataset import Data, MemoryData, Split
 from kd_experiments.data.views import Views
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Network, build
-from kd_experiments.students import make_learners
+from kd_experiments.students.making import make_learners
 from kd_experiments.supervision.selection import NoSelection
 from kd_experiments.teachers.frozen import LiveTeacher
 from kd_experiments.training.loop import Learner, Training

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,19 @@ import pytest
 from hydra import compose
 from omegaconf import OmegaConf
 
+from kd_experiments import files, own_code
 from kd_experiments.cli.composing import composer
 from kd_experiments.config import check
 from kd_experiments.errors import UserError
 from kd_experiments.identity import signature
 from kd_experiments.places import home
+from kd_experiments.reporting.frame import runs as every_run
+from kd_experiments.reporting.sweep_tables import grids
 from kd_experiments.sweeping import definitions as catalogue
-from kd_experiments.sweeping.definitions import expand, names, outline, read
-from tests.conftest import Cli, records
+from kd_experiments.sweeping.__main__ import main as sweeping
+from kd_experiments.sweeping.definitions import expand, names, outline, read, refuse_wrong
+from tests.conftest import TINY, Cli, records
+from tests.reporting.synthetic import record
 
 SMALL = "small/lrds_lambdas"
 
@@ -98,8 +104,8 @@ def test_without_a_layout_the_first_swept_key_makes_the_rows() -> None:
 )
 def test_a_layout_that_does_not_fit_is_refused(layout: str) -> None:
     jobs = [{"seed": "0", "method": "kd"}, {"seed": "0", "method": "none"}]
-    with pytest.raises(ValueError, match="table"):
-        catalogue._layout("some", OmegaConf.create(layout), jobs)
+    with pytest.raises(UserError, match="table"):
+        catalogue._layout(OmegaConf.create(layout), jobs)
 
 
 def test_what_was_composed_is_kept_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,3 +137,69 @@ def test_a_run_does_not_depend_on_how_its_table_is_laid_out(cli: Cli, tmp_path: 
                "selection=none").code == 0  # fmt: skip
     (record,) = records(tmp_path)
     assert "table" not in record["config"]
+
+
+# Files of the user's own that are wrong
+
+SWEPT = "# @package _global_\n# Mine.\nhydra:\n  sweeper:\n    params:\n"
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of sweeps of the user's own, beside the suite's."""
+    folder = tmp_path / "my_kd" / "sweeps"
+    folder.mkdir(parents=True)
+    (tmp_path / "my_kd" / "__init__.py").touch()
+    monkeypatch.setenv(own_code.VARIABLE, str(tmp_path / "my_kd"))
+    monkeypatch.setattr(own_code, "_loaded", {})
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "my_kd", raising=False)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("method: [kd\n", "no plain YAML in line"),
+        ("", "holds no hydra.sweeper.params"),
+        ("- method\n", "holds no"),
+        ("# @package _global_\n# Mine.\nmethod: kd\n", "holds no hydra.sweeper.params"),
+        (SWEPT + "      method: kd,lrsd\n", "did you mean lrds?"),
+        (SWEPT + "      method: kd,none\n      recipe.lr: 0.1,fast\n", "recipe.lr=fast: expected a number"),
+        (SWEPT + "      method: kd\n      recipe.lrr: 0.1,0.2\n", "did you mean recipe.lr?"),
+        (SWEPT + "      method: none\n      selection: none,influence\n", "has no teacher to apply it to"),
+        (SWEPT + "      method: kd,(none\n", "cannot be read as key=value"),
+        (SWEPT + "      method: kd,none\n      seed: 0,1\ntable: {rows: [mehtod]}\n", "table: rows and columns must"),
+        (SWEPT + "      method: kd,none\ntable: [1, 2]\n", "cannot be read as a sweep"),
+    ],
+)
+def test_a_wrong_file_costs_one_line_and_only_itself(
+    mine: Path, cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, words: str
+) -> None:
+    (mine / "wrong.yaml").write_text(content)
+    (mine / "right.yaml").write_text(SWEPT + "      method: kd,none\n")
+    answer = cli("--multirun", "+sweeps=wrong")
+    assert answer.code == 2 and answer.err.count("\n") == 1, answer.err
+    assert words in answer.err and str(mine / "wrong.yaml") in answer.err and not records(tmp_path)
+    assert sweeping(["list", f"paths.results={tmp_path}"]) == 0
+    said = capsys.readouterr().out
+    assert any(line.startswith("right ") for line in said.splitlines()) and SMALL in said
+    refuse_wrong("right", ["+sweeps=right", *TINY])
+
+
+def test_what_is_typed_besides_counts(mine: Path) -> None:
+    (mine / "some.yaml").write_text(SWEPT + "      method: kd,none\n")
+    with pytest.raises(UserError, match=r"recipe\.lr=fast: expected a number .*in the run method=kd recipe.lr=fast"):
+        refuse_wrong("some", ["--multirun", "+sweeps=some", "recipe.lr=fast", "hydra/launcher=parallel"])
+
+
+def test_a_report_leaves_out_the_table_of_a_file_that_is_wrong_by_now(
+    mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (mine / "wrong.yaml").write_text("method: [kd\n")
+    for seed in (0, 1):
+        files.write_json(tmp_path / "runs" / f"{seed}" / "record.json", record("kd", seed=seed, sweep="wrong"))
+    runs = every_run(tmp_path)
+    assert len(runs) == 2 and grids(runs) == [] and capsys.readouterr().err.count("left out: ") == 1
+    with pytest.raises(UserError, match="no plain YAML"):
+        grids(runs, ["wrong"])

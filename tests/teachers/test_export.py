@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import urllib.error
 import zipfile
 from pathlib import Path
@@ -12,11 +13,16 @@ import numpy as np
 import pytest
 import torch
 
+from kd_experiments import experiment as kd
 from kd_experiments import files
 from kd_experiments.networks import build
+from kd_experiments.networks.deployed import Deployed
+from kd_experiments.students.__main__ import main as students
+from kd_experiments.teachers import export as export_module
 from kd_experiments.teachers.__main__ import main
 from kd_experiments.teachers.checkpoint_file import fingerprint, given_state, load_into, read_state, stated_accuracy
-from tests.conftest import Answer, Cli, records
+from kd_experiments.teachers.export import Trained
+from tests.conftest import TINY, Answer, Cli, records
 from tests.reporting.synthetic import record
 
 
@@ -86,13 +92,17 @@ def test_relative_paths_are_those_of_the_current_folder(
         (["exprot", "x"], "exprot: give the command export, fill or download; did you mean export?"),
         (["export", "out=x.pth"], "give one signature or folder, not 0"),
         (["export", "a", "b", "out=x.pth"], "give one signature or folder, not 2"),
-        (["export", "a"], "give out=FILE"),
+        (["export", "a"], "give out=DIR, the folder to write to, or out=FILE"),
         (["export", "a", "otu=x.pth"], "otu: no such key; did you mean out?"),
         (["export", "0123456789abcdef", "out=x.pth"], "no such folder, and no run or teacher of this signature"),
         (["export", "1123456789abcdef", "out=x.pth"], "did you mean 1123456789abcde0?"),
         (["export", "1123456789abcde0", "out=x.pth"], "no finished training here"),
         (["export", "whole", "out=/proc/x.pth"], "out=/proc/x.pth: cannot be written"),
-        (["export", "whole", "out=."], "out=.: is a folder"),
+        (
+            ["export", "whole", "out=x.onnx", "format=state_dict"],
+            "out=x.onnx: is a file of format=onnx by its name; give out=FILE.pth",
+        ),
+        (["export", "whole", "out=.", "format=onx"], "format=onx: no such choice; did you mean onnx?"),
     ],
 )
 def test_bad_arguments_are_one_clear_line(export: Any, tmp_path: Path, arguments: list[str], words: str) -> None:
@@ -100,7 +110,8 @@ def test_bad_arguments_are_one_clear_line(export: Any, tmp_path: Path, arguments
     whole = tmp_path / "teachers" / "whole"
     whole.mkdir(parents=True)
     state = build("resnet8", classes=10).state_dict()
-    files.save(whole / "teacher.pt", {"model": state, "epoch": 1, "network": "resnet8"})
+    images = {"channels": 3, "size": 32, "mean": [0.5] * 3, "std": [0.5] * 3, "class_names": list("abcdefghij")}
+    files.save(whole / "teacher.pt", {"model": state, "epoch": 1, "network": "resnet8", "images": images})
     made = record("kd")
     kept = {key: made[key] for key in ("schema", "identity", "machine")}
     files.write_json(whole / "record.json", kept | {"facts": made["teacher"]})
@@ -111,7 +122,81 @@ def test_bad_arguments_are_one_clear_line(export: Any, tmp_path: Path, arguments
 
 def test_help_says_how(export: Any) -> None:
     answer = export("--help")
-    assert answer.code == 0 and "export SIGNATURE_OR_FOLDER out=FILE" in answer.out
+    assert answer.code == 0 and "export SIGNATURE_OR_FOLDER out=DIR_OR_FILE" in answer.out
+
+
+# Files for use elsewhere
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a complete run, of a network of the suite."""
+    results = tmp_path_factory.mktemp("exported")
+    made = kd.run([*TINY, "method=none", f"paths.results={results}"])
+    return results / "runs" / made.signature
+
+
+def asked(path: Path, images: torch.Tensor) -> torch.Tensor:
+    """What an exported file says, as somebody without this package would ask it."""
+    if path.suffix == ".pt2":
+        return torch.export.load(path).module()(images)  # type: ignore[no-any-return]
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    return torch.from_numpy(onnxruntime.InferenceSession(path.read_bytes()).run(None, {"images": images.numpy()})[0])
+
+
+@pytest.mark.parametrize(("form", "suffix"), [("torch_export", ".pt2"), ("onnx", ".onnx")])
+def test_an_exported_program_predicts_the_same(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, suffix: str
+) -> None:
+    assert students(["export", str(run), f"out={tmp_path}", f"format={form}"]) == 0
+    said = capsys.readouterr().out
+    path = tmp_path / f"resnet8{suffix}"
+    assert f"written: {path} (resnet8, epoch 2, test " in said and "it predicts the same" in said
+    images = torch.rand(7, 1, 8, 8)
+    student = kd.load_student(run.name, run.parent.parent)
+    torch.testing.assert_close(asked(path, images), student(images), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(asked(path, images[:1]), student(images[:1]), rtol=1e-3, atol=1e-4)
+    about = json.loads((tmp_path / f"{path.name}.json").read_text())
+    assert (
+        about["input_size"] == [1, 8, 8]
+        and about["class_names"] == list("0123456789")
+        and about["signature"] == run.name
+    )
+    assert (
+        about["mean"] == student.mean.tolist()
+        and about["std"] == student.std.tolist()
+        and "in [0, 1]" in about["input"]
+    )
+    assert {one.name for one in tmp_path.iterdir()} == {path.name, f"{path.name}.json"}
+
+
+def test_a_state_dict_says_that_images_must_be_normalised(run: Path, tmp_path: Path) -> None:
+    assert students(["export", str(run), f"out={tmp_path}"]) == 0
+    about = json.loads((tmp_path / "resnet8.pth.json").read_text())
+    assert "normalised by mean and std" in about["input"] and len(about["mean"]) == 1
+
+
+def test_a_file_that_predicts_otherwise_is_not_written(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(trained: Trained, network: Deployed) -> Any:
+        return b"", lambda images: network(images).flip(1)
+
+    monkeypatch.setitem(export_module._MAKERS, "torch_export", other)
+    assert students(["export", str(run), f"out={tmp_path}", "format=torch_export"]) == 1
+    answer = capsys.readouterr()
+    assert answer.out == "" and answer.err.count("\n") == 1 and "not written, as it does not predict what" in answer.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_not_installed_is_told(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert students(["export", str(run), f"out={tmp_path}", "format=onnx"]) == 2
+    assert capsys.readouterr().err == (
+        "error: format=onnx: onnx is not installed; type: pip install 'kd_experiments[onnx]'\n"
+    )
 
 
 # What a given file says of itself

@@ -143,6 +143,42 @@ def test_bad_checkpoints_are_one_clear_line(
     assert not canary.exists()
 
 
+def test_a_teacher_has_a_normalisation_of_its_own(cli: Cli, tmp_path: Path) -> None:
+    """Trained on images in [0, 1], it is the same teacher of students that see normalised ones, whatever they read."""
+    raw = ("dataset.mean=[0]", "dataset.std=[1]")
+    assert cli("method=kd", *raw).code == 0
+    (kept,) = (tmp_path / "teachers").glob("*/teacher.pt")
+    own = (f"teacher.checkpoint={kept}", "teacher.mean=[0]", "teacher.std=[1]")
+    answer = cli("method=kd", f"teacher.checkpoint={kept}")
+    assert answer.code == 0
+    for method in ("kd", "rkd", "fitnet"):  # a table of logits, one of embeddings, and live features
+        told = cli(f"method={method}", *own)
+        assert told.code == 0, told.err
+    first, plain, *others = sorted(records(tmp_path), key=lambda record: record["started"])
+    trained = {record["signature"]: record["teacher"] for record in (first, plain, *others)}
+    same = [
+        facts for facts in trained.values() if facts["test_nll"] == pytest.approx(first["teacher"]["test_nll"], 1e-4)
+    ]
+    assert len(trained) == 5 and len(same) == 4, "all but the one that is shown what it was not trained on"
+    assert len({facts["signature"] for facts in trained.values()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (["teacher.mean=[0]", "teacher.std=[1]"], "teacher.mean: it says how the images of a checkpoint's training"),
+        (["teacher.checkpoint={}", "teacher.mean=[0]"], "teacher.mean: goes with teacher.std; give both"),
+        (["teacher.checkpoint={}", "teacher.std=[1]"], "teacher.std: goes with teacher.mean; give both"),
+        (["teacher.checkpoint={}", "teacher.mean=[0,0,0]", "teacher.std=[1,1,1]"], "digits has 1 channel(s)"),
+        (["teacher.checkpoint={}", "teacher.mean=[0]", "teacher.std=[0]"], "teacher.std[0]=0: must be over 0"),
+    ],
+)
+def test_a_normalisation_that_cannot_be_is_told(cli: Cli, tmp_path: Path, typed: list[str], words: str) -> None:
+    path = checkpoint(tmp_path / "given.pth")
+    answer = cli("method=kd", *(word.format(path) for word in typed))
+    assert answer.code == 2 and words in answer.err and answer.err.count("\n") == 1
+
+
 def test_influence_scores_are_kept_with_the_teacher(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli("method=lrds").code == 0
     (kept,) = (tmp_path / "teachers").glob("*/scores-*.npz")

@@ -17,7 +17,7 @@ from kd_experiments.distillers.none import NoDistiller
 from kd_experiments.distillers.sdd import SDD
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Network, Output
-from kd_experiments.students import make_objective
+from kd_experiments.students.making import make_objective
 from kd_experiments.supervision.progress import Progress
 from kd_experiments.supervision.revision import TemperatureValue, two_class_average
 from kd_experiments.supervision.temperature import Temperatures, standardise

@@ -13,7 +13,7 @@ from kd_experiments.distillers.kd import KD, kd
 from kd_experiments.distillers.logit_mse import LogitMSE
 from kd_experiments.distillers.tfkd_reg import TfKDReg
 from kd_experiments.networks import Output
-from kd_experiments.students import make_objective
+from kd_experiments.students.making import make_objective
 from kd_experiments.supervision.label_loss import CrossEntropy, cross_entropy
 from kd_experiments.supervision.progress import Progress
 from kd_experiments.supervision.revision import LabelRevision, NoRevision

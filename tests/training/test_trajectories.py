@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from kd_experiments.config import check
 from kd_experiments.networks import Network, Output, build
-from kd_experiments.students import make_learners
+from kd_experiments.students.making import make_learners
 from kd_experiments.training.loop import Training
 from kd_experiments.training.objective import Batch
 from tests.conftest import composed

@@ -10,7 +10,8 @@ import torch
 from kd_experiments.config import Config
 from kd_experiments.data.dataset import Data
 from kd_experiments.distillers.base import Distiller
-from kd_experiments.networks import Network
+from kd_experiments.errors import UserError
+from kd_experiments.networks import Network, Output
 from kd_experiments.randomness import derive
 from kd_experiments.teachers.checkpoint_file import load_into, read_state, told_of
 from kd_experiments.teachers.making import fresh_network
@@ -38,7 +39,7 @@ def make_learners(config: Config, data: Data, teacher: Callable[[], Network] | N
         objective.distiller.inspect_labels(data.train.labels, data.classes)
         if objective.distiller.needs != "logits":
             peers = [other for name, other in networks.items() if name != place]
-            _fit_together(objective.distiller, network, peers[0] if teacher is None else teacher(), data)
+            _fit_together(config, objective.distiller, network, peers[0] if teacher is None else teacher(), data)
         learners.append(Learner.make(place, network, objective.to(data.device), config.recipe))
     return learners
 
@@ -61,9 +62,35 @@ def make_objective(config: Config) -> Objective:
     )
 
 
-def _fit_together(distiller: Distiller, student: Network, source: Network, data: Data) -> None:
+def _fit_together(config: Config, distiller: Distiller, student: Network, source: Network, data: Data) -> None:
     """Let a distiller make the parts that depend on both networks, without moving any BN statistics."""
-    distiller.inspect_networks(student, source)
     images = next(data.evaluation_batches(data.train.at(torch.arange(2, device=data.device)), 2))
     with torch.no_grad():
-        distiller.build_modules(student.eval()(images), source.eval()(images))
+        outputs = student.eval()(images), source.eval()(images)
+        taught_by = config.teacher if config.source == "teacher" else config.peer
+        for place, chosen, output in zip(("student", config.source), (config.student, taught_by), outputs, strict=True):
+            lacking = _lacking(distiller, output)
+            if lacking is not None:
+                raise UserError(
+                    f"method={config.method.name}: it {lacking}, which {place}={chosen.network} does not give; choose "
+                    f"another network (python -m kd_experiments.networks lists those of the suite) or a method that "
+                    f"compares logits, such as method=kd"
+                )
+        try:
+            distiller.inspect_networks(student, source)
+            distiller.build_modules(*outputs)
+        except UserError as error:
+            pair = f"student={config.student.network}, {config.source}={taught_by.network}"
+            raise UserError(f"{error} (here {pair})") from error
+
+
+def _lacking(distiller: Distiller, output: Output) -> str | None:
+    """What a distiller reads that a network does not give, or None."""
+    features, fewest = distiller.needs == "features", distiller.fewest_stages
+    if features and len(output.features) < fewest:
+        return f"compares the maps of {fewest} or more stages (feature_modules of a module of yours names them)"
+    if (distiller.needs == "embedding" or distiller.reads_embedding) and not output.embedding.shape[1]:
+        return "reads an embedding, what a last linear layer makes the logits of"
+    if distiller.reads_last_map and output.last_map is None:
+        return "reads a map whose mean over places is what a last linear layer makes the logits of"
+    return None

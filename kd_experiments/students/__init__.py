@@ -1,0 +1,1 @@
+"""The student of a run, and its peer in mutual learning."""
