@@ -109,7 +109,8 @@ def test_optimizers_of_torch_by_name(name: str, as_tensor: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("adm", "did you mean adam"), ("AdamW", "did you mean adamw"), ("lbfgs", "no such choice"), ("Optimizer", "no")]
+    ("name", "words"),
+    [("adm", "did you mean adam"), ("AdamW", "did you mean adamw"), ("lbfgs", "no such choice"), ("Optimizer", "no")],
 )
 def test_what_is_no_optimizer_of_steps_is_refused(name: str, words: str) -> None:
     with pytest.raises(UserError, match=f"recipe.optimizer={name}: .*{words}"):
