@@ -72,6 +72,8 @@ def real(method: str) -> tuple[Training, Network]:
     content = composed(f"method={method}")
     small = {key: value for key, value in SMALL.items() if key in content["method"]}
     networks = {"student": {"network": "resnet8", "checkpoint": None}, "teacher": content["teacher"]}
+    if "lambda1" in content["weighting"]:
+        content["weighting"]["lambda1"] = None  # for the number of classes here, not that of the data named
     config = check(
         content | {"method": content["method"] | small, "recipe": content["recipe"] | RECIPE} | networks
         | {"selection": {"name": "none"}}
