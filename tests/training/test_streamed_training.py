@@ -14,6 +14,7 @@ import torch
 
 from kd_experiments.config import check
 from kd_experiments.data import streamed
+from kd_experiments.identity import signature
 from kd_experiments.tracking.display import Display
 from tests.conftest import PATIENCE, TINY, Cli, composed, records
 from tests.data.make_datasets import write_imagenet
