@@ -149,6 +149,8 @@ class Story:
             folder.write_history(training.history)
             self.tracker.log(row)
             display.epoch(row)
+            if (said := figures_of_merit.explosion(training)) is not None:
+                display.note(said)
 
         display.start(title, epochs, 0)
         train_in(

@@ -7,13 +7,13 @@ import re
 import shlex
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kd_experiments import own_code
+from kd_experiments.cli.completion import SCRIPT
 from kd_experiments.data.load import READERS
 from kd_experiments.data.settings import DATASETS
 from kd_experiments.distillers import DISTILLERS
@@ -28,6 +28,11 @@ pytestmark = pytest.mark.slow
 PAGE = (PACKAGE.parent / "docs" / "extending.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
 SMALL = tuple(word for word in TINY if not word.startswith("teacher="))
+
+
+def small(words: list[str]) -> list[str]:
+    """What makes a command of the page a matter of seconds."""
+    return [*SMALL, *(["teacher.network=resnet8"] if not any(word.startswith("teacher=") for word in words) else [])]
 
 
 def write_files(folder: Path) -> None:
@@ -64,7 +69,7 @@ def test_every_example_runs(elsewhere: Path, cli: Cli, tmp_path: Path) -> None:
     for command in COMMANDS:
         _, _, module, *words = shlex.split(command)
         if module == "kd_experiments":
-            answer = cli(*SMALL, "teacher.network=resnet8", f"paths.teachers={tmp_path}/teachers", *words, tiny=False)
+            answer = cli(*small(words), f"paths.teachers={tmp_path}/teachers", *words, tiny=False)
             assert answer.code == 0, (command, answer.err)
         else:
             assert sweeping([*words, f"paths.results={tmp_path}"]) == 0, command
@@ -73,6 +78,7 @@ def test_every_example_runs(elsewhere: Path, cli: Cli, tmp_path: Path) -> None:
     assert {"huber", "kd"} <= {record["config"]["method"]["name"] for record in found}
     assert {"tiny", "my_kd.nets.tiny"} <= {record["student"]["network"] for record in found}
     assert "moons" in {record["config"]["dataset"]["name"] for record in found}
+    assert "tiny" in {record["teacher"]["network"] for record in found if record["teacher"] is not None}
     assert "halfway" in {record["config"]["revision"]["name"] for record in found}
     own = [record["identity"]["own_code"] for record in found if record["config"]["dataset"]["name"] == "moons"]
     assert own and "dataset" in own[0], "the reader's source is part of what the run is"
@@ -85,15 +91,19 @@ def test_every_example_runs_against_the_installed_wheel(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     site, empty = tmp_path / "site", tmp_path / "empty"
     empty.mkdir()
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site)]
+    subprocess.run([*install, str(wheel)], check=True, capture_output=True)
     write_files(empty)
     environment = dict(os.environ) | {"PYTHONPATH": str(site), own_code.VARIABLE: ""}
+    installed = [sys.executable, str(site / "bin" / "kd-experiments")]
+    for words, expected in ((["--complete", "method=lrd"], "method=lrds\n"), (["--completion"], f"{SCRIPT}\n")):
+        done = subprocess.run([*installed, *words], cwd=empty, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0 and done.stdout == expected, done.stderr
     for command in COMMANDS:
         _, *words = shlex.split(command)
-        more = [*SMALL, "teacher.network=resnet8"] if words[1] == "kd_experiments" else []
+        more = small(words) if words[1] == "kd_experiments" else []
         done = subprocess.run(
             [sys.executable, *words, *more], cwd=empty, env=environment, capture_output=True, text=True
         )
         assert done.returncode == 0, (command, done.stderr)
-    assert {path.name for path in empty.iterdir()} == {"my_kd", "results"}
+    assert {path.name for path in empty.iterdir()} == {"my_kd", "results", "tiny.pth"}

@@ -267,3 +267,15 @@ def test_our_own_mistakes_leave_a_traceback(cli: Cli, tmp_path: Path, monkeypatc
     assert "a bug of ours" in record["error"]
     (log,) = (tmp_path / "runs").glob("*/run.log")
     assert "Traceback" in log.read_text()
+
+
+def test_a_loss_that_explodes_is_said_and_a_finished_run_keeps_no_optimiser(cli: Cli, tmp_path: Path) -> None:
+    answer = cli("method=none", "recipe.lr=300")
+    assert answer.code == 0 and answer.out.count("warning: the loss explodes, ") == 1
+    assert "  warning    the loss exploded in epoch 1: " in answer.out and "a lower recipe.lr than 300" in answer.out
+    (log,) = tmp_path.glob("runs/*/run.log")
+    assert log.read_text().count("the loss explodes") == 1
+    assert records(tmp_path)[0]["metrics"]["exploded_epoch"] == 1
+    assert cli("method=none", "recipe.lr=1e6").code == 2
+    assert {record["status"] for record in records(tmp_path)} == {"complete", "diverged"}
+    assert not list(tmp_path.rglob("checkpoint.pt"))

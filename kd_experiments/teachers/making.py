@@ -25,7 +25,7 @@ from kd_experiments.teachers.settings import TeacherConfig
 from kd_experiments.tracking.display import Display
 from kd_experiments.tracking.machine import machine
 from kd_experiments.tracking.record import SCHEMA, TeacherFacts, TeacherRecord
-from kd_experiments.training import capture, parallel
+from kd_experiments.training import capture, figures_of_merit, parallel
 from kd_experiments.training.evaluation import metrics, outputs
 from kd_experiments.training.loop import Learner, Training
 from kd_experiments.training.objective import Objective
@@ -99,6 +99,11 @@ def train(settings: TeacherConfig, data: Data, folder: Path, record_steps: bool,
         predicted = outputs(learner.result, data, data.val)
         return {f"val_{name}": value for name, value in metrics(predicted.logits, predicted.labels).items()}
 
+    def after_epoch(row: Row) -> None:
+        display.epoch(row)
+        if (said := figures_of_merit.explosion(training, "teacher.recipe")) is not None:
+            display.note(said)
+
     started = time.perf_counter()
     title = f"teacher {settings.network}"
     display.start(title, recipe.epochs, 0)
@@ -108,7 +113,7 @@ def train(settings: TeacherConfig, data: Data, folder: Path, record_steps: bool,
         evaluate=evaluate,
         snapshots_after={round(i * recipe.epochs / parts) for i in range(1, parts)},
         on_restored=lambda history: display.start(title, recipe.epochs, len(history)),
-        on_epoch=display.epoch,
+        on_epoch=after_epoch,
     )
     display.stop()
     seconds = sum(row["train_seconds"] for row in training.history)

@@ -36,6 +36,11 @@ def summary_lines(record: Record, record_file: Path) -> list[str]:
             f"  peer       {record.config['peer']['network']}: test {metrics['peer_test_top1_last']:.2f} % at the last "
             f"epoch; mean of both {metrics['mean_test_top1_last']:.2f} %"
         )
+    if "exploded_epoch" in metrics:
+        lines.append(
+            f"  warning    the loss exploded in epoch {metrics['exploded_epoch']:.0f}: such figures say nothing of the "
+            f"method; try a lower recipe.lr than {record.config['recipe']['lr']:g}, or recipe.clip_norm=1"
+        )
     calibration = f"  quality    NLL {metrics['test_nll_last']:.3f}, ECE {metrics['test_ece_last']:.1f} %"
     if "test_agreement_last" in metrics:
         calibration += (

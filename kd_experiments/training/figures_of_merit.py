@@ -47,8 +47,8 @@ def final_figures(history: Sequence[Row], fitted: Mapping[str, float]) -> Row:
     """The record's flat metrics from the history; `fitted` are the student's figures on the training images.
 
     `*_last` is the primary figure. `test_top1_best_val` is measured at the epoch that is best on val;
-    `test_top1_best_test` at the best test epoch, which is optimistic and only there to be compared with papers. Empty
-    where no epoch was evaluated.
+    `test_top1_best_test` at the best test epoch, which is optimistic and only there to be compared with papers;
+    `exploded_epoch` is there only if the loss has exploded. Empty where no epoch was evaluated.
     """
     evaluated = [row for row in history if "test_top1" in row]
     if not evaluated:
@@ -56,11 +56,41 @@ def final_figures(history: Sequence[Row], fitted: Mapping[str, float]) -> Row:
     figures = {f"{name}_last": value for name, value in evaluated[-1].items() if name not in _NOT_MERITS}
     figures |= {f"{name}_last": value for name, value in fitted.items()}
     by_val = max(evaluated, key=lambda row: row["val_top1"])
+    exploded = exploded_epoch(history)
+    figures |= {} if exploded is None else {"exploded_epoch": float(exploded)}
     return figures | {
         "test_top1_best_val": by_val["test_top1"],
         "best_val_epoch": by_val["epoch"] + 1,
         "test_top1_best_test": max(row["test_top1"] for row in evaluated),
     }
+
+
+EXPLODED = 100.0  # nats of label loss, where chance has ln(classes); or times the smallest loss before
+
+
+def exploded_epoch(history: Sequence[Row]) -> int | None:
+    """The first epoch, from 1, whose loss has exploded but is a number still; None where none has."""
+    for prefix in ("", "peer_"):
+        smallest = float("inf")
+        for row in history:
+            if row["epoch"] < 0 or f"{prefix}loss" not in row:  # an initialisation has a loss of its own
+                continue
+            loss = row[f"{prefix}loss"]
+            if row.get(f"{prefix}loss_label", 0.0) > EXPLODED or loss > EXPLODED * max(smallest, 1.0):
+                return int(row["epoch"]) + 1
+            smallest = min(smallest, loss)
+    return None
+
+
+def explosion(training: Training, key: str = "recipe") -> str | None:
+    """One line, if the epoch just done is the first whose loss has exploded; `key` is where its recipe stands."""
+    last = training.history[-1]
+    if exploded_epoch(training.history) != last["epoch"] + 1:
+        return None
+    return (
+        f"warning: the loss explodes, {last['loss']:.3g} in epoch {int(last['epoch']) + 1}; try a lower {key}.lr than "
+        f"{training.recipe.lr:g}, or {key}.clip_norm=1"
+    )
 
 
 def timing(training: Training) -> Row:

@@ -9,6 +9,7 @@ import torch
 from sklearn.metrics import log_loss, top_k_accuracy_score
 
 from kd_experiments.training.evaluation import calibration_error, metrics, noise_metrics
+from kd_experiments.training.figures_of_merit import exploded_epoch
 
 LOGITS = torch.randn(200, 10, generator=torch.Generator().manual_seed(0)) * 2
 LABELS = torch.randint(0, 10, (200,), generator=torch.Generator().manual_seed(1))
@@ -56,3 +57,24 @@ def test_noise_metrics() -> None:
 
 def test_fewer_than_five_classes() -> None:
     assert metrics(torch.eye(3), torch.arange(3))["top5"] == 100
+
+
+def rows(*losses: float, label: float = 0.5, prefix: str = "") -> list[dict[str, float]]:
+    return [{"epoch": float(n), f"{prefix}loss": loss, f"{prefix}loss_label": label} for n, loss in enumerate(losses)]
+
+
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        (rows(2.3, 1.0, 0.5), None),
+        (rows(0.001, 0.09, 5.0), None),  # of a small loss a hundred times is little
+        (rows(2.3, 0.5, 99.0, 150.0), 4),
+        (rows(900.0, 40.0, 3.0), None),  # a term may begin anywhere
+        (rows(900.0, 40.0, 9000.0), 3),
+        (rows(1e7, label=1e7), 1),
+        (rows(2.3, 1e6, prefix="peer_"), 2),
+        ([{"epoch": -1.0, "loss": 1e9}, *rows(2.3, 1.0)], None),
+    ],
+)
+def test_a_loss_that_explodes_is_noticed(history: list[dict[str, float]], expected: int | None) -> None:
+    assert exploded_epoch(history) == expected
