@@ -61,7 +61,7 @@ def test_it_lists_and_removes_nothing(results: Path, capsys: pytest.CaptureFixtu
     said = capsys.readouterr().out
     rows = {line.split()[2].rsplit("/", 1)[-1]: line for line in said.splitlines() if str(results) in line}
     assert rows.keys() == {"failed", "damaged", "empty", "unused", "refused"} and folders(results) == before
-    assert "run: failed, RuntimeError: no luck" in rows["failed"] and rows["unused"].startswith("  2.0 MB")
+    assert "run: failed, RuntimeError: no luck" in rows["failed"] and rows["unused"].lstrip().startswith("2.0 MB")
     assert "teacher: no run that is kept has asked it" in rows["unused"] and "began no run" in rows["refused"]
     assert "5 folders, 2." in said and "yes=true removes them" in said
 

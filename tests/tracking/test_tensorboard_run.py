@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import signal
 from pathlib import Path
 
 import pytest
 
+from kd_experiments import stopping
 from kd_experiments.tracking.display import Display
 from tests.conftest import Cli, records
 
@@ -28,7 +30,7 @@ def test_history_and_figures_stand_there_once(cli: Cli, tmp_path: Path, monkeypa
 
     def pull(self: Display, row: dict[str, float]) -> None:
         if row["epoch"] == 1:
-            raise KeyboardInterrupt
+            raise stopping.Stopped(signal.SIGINT)
         real(self, row)
 
     asked = ("method=none", "tracking=tensorboard", "tracking.mode=offline", "recipe.epochs=3")
