@@ -47,6 +47,11 @@ from tests.conftest import Cli
         ("--gpu 1", "CUDA_VISIBLE_DEVICES=1"),
         ("--mulitrun seed=0,1", "did you mean --multirun?"),
         ("--frobnicate", "no such flag; --help"),
+        ("dataset=100", "no such choice (choices: cifar10, cifar100"),
+        ("method=1", "no such choice"),
+        ("revision=true", "no such choice"),
+        ("method={a:1}", "type method=CHOICE, and other values one by one: method.KEY=VALUE"),
+        ("=3", "type KEY=3"),
     ],
 )
 def test_habits_are_answered(typed: str, words: str | None) -> None:
@@ -82,6 +87,24 @@ def test_what_is_right_passes(typed: str) -> None:
 def test_the_command_line_says_it(cli: Cli) -> None:
     answer = cli("--epochs", "3")
     assert answer.code == 2 and answer.err == "error: --epochs: values are typed without dashes; type recipe.epochs=3\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("recipe.lr='0.1", "cannot be read as key=value"),
+        ("recipe.milestones=[10;20]", "cannot be read as key=value"),
+        ("method = kd", "cannot be read as key=value"),
+        ("method=kd)", "cannot be read as key=value"),
+        ("recipe.lr=[", "cannot be read as key=value"),
+        ("seed=range(0,5)", "several values; add --multirun"),
+        ("recipe.lr=0.1,0.2", "several values; add --multirun"),
+    ],
+)
+def test_what_the_grammar_refuses_is_one_sentence(cli: Cli, typed: str, words: str) -> None:
+    answer = cli(typed)
+    assert answer.code == 2 and answer.err.count("\n") == 1
+    assert answer.err.startswith(f"error: {typed}: ") and words in answer.err
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,10 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str | None:
         (r"Could not override '([^']+)'", _no_key),
         (r"Key '([^']+)' is not in struct", _no_key),
         (r"Ambiguous value for argument '([^']+)'", _ambiguous),
+        (r"Sweep parameters '(.+)' requires --multirun", _ambiguous),
+        (r"Interpolation key '([^']+)' not found", _no_interpolation),
         (
-            r"Error parsing override|missing EQUAL at|mismatched input|no viable alternative|token recognition",
+            r"Error parsing override|missing EQUAL at|mismatched input|no viable alternative|token recognition|Lexer",
             _unreadable,
         ),
     ):
@@ -112,10 +114,14 @@ def _ambiguous(found: re.Match[str], text: str, arguments: Sequence[str]) -> str
     return f"{found.group(1)}: several values; add --multirun to run each of them"
 
 
+def _no_interpolation(found: re.Match[str], text: str, arguments: Sequence[str]) -> str:
+    return f"${{{found.group(1)}}}: there is no such key whose value could stand here; give the value itself"
+
+
 def _unreadable(found: re.Match[str], text: str, arguments: Sequence[str]) -> str:
-    named = re.search(r"Error parsing override '(.*)'", text)
+    named = re.search(r"Error parsing override '(.*)'|LexerNoViableAltException: (.*)", text)
     without_equals = [argument for argument in arguments if "=" not in argument and argument[:1] not in "-~"]
-    culprit = named.group(1) if named else next(iter(without_equals), " ".join(arguments))
+    culprit = (named[1] or named[2]) if named else next(iter(without_equals), " ".join(arguments))
     return f"{culprit}: cannot be read as key=value; put quotes around values that hold spaces, brackets or commas"
 
 

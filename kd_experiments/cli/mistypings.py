@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from kd_experiments.cli.choices import choices
-from kd_experiments.errors import UserError, did_you_mean
+from kd_experiments.errors import UserError, did_you_mean, no_such_choice, shortened
 
 # Flags that Hydra or this suite knows; those of the second row are followed by a value.
 _FLAGS = {"-m", "--multirun", "--signature", "--resolve", "--hydra-help", "--version", "-i", "--info"}
@@ -101,7 +101,11 @@ def _value(key: str, value: str) -> str | None:
         return f"{key}={value}: type tracking.mode={mode}"
     if key in _KEYS:
         return f"{key}={value}: no such key; type {_KEYS[key]}={value}"
-    if _NUMBER.fullmatch(value):
+    if not key.strip("+"):
+        return f"{key}={value}: cannot be read as key=value; type KEY={value}, --help lists the keys"
+    if value.startswith("{") and key in choices():
+        return f"{key}={shortened(value)}: type {key}=CHOICE, and other values one by one: {key}.KEY=VALUE"
+    if _NUMBER.fullmatch(value) or value in ("true", "false", "null"):
         if key in _NUMBERS:
             return (
                 f"{key}={value}: {key} is a group, its number has a key of its own; type {_NUMBERS[key].format(value)}"
@@ -110,4 +114,6 @@ def _value(key: str, value: str) -> str | None:
             near = [name for name in choices()[key] if re.search(rf"\D{re.escape(value)}$", name)]
             hint = f"; did you mean {key}={near[0]}?" if near else ""
             return f"{key}={value}: expected the name of a network{hint} (--help lists them)"
+        if key in choices():
+            return str(no_such_choice(key, value, choices()[key]))
     return None
