@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from kd_experiments import files, own_code
-from kd_experiments.cli import guard
 from kd_experiments.errors import UserError, no_such_choice
 from kd_experiments.places import PACKAGE, config_folders, files_below, home, sweep_folders
 
@@ -117,8 +116,7 @@ def outline(name: str) -> Outline:
         raise no_such_choice("+sweeps", name, names())
     path = _files()[name]
     with _told_of(path):
-        guard.refuse_yaml(str(path))
-        content = yaml.safe_load(path.read_text())
+        content = _content(path)
         jobs = [dict(text.split("=", 1) for text in job) for job in expand(_swept(content))]
         return Outline(name, *_head(path), _layout(content.get("table") or {}, jobs), tuple(jobs))
 
@@ -138,7 +136,11 @@ def refuse_wrong(name: str, typed: Sequence[str]) -> None:
 
     more = [word for word in typed if "=" in word and not word.startswith(("+sweeps=", "hydra", "imports="))]
     with _told_of(path), composer(), files_read_once():
-        _each(name, expand([*_swept(yaml.safe_load(path.read_text())), *more]), lambda config: None)
+        _each(name, expand([*_swept(_content(path)), *more]), lambda config: None)
+
+
+def _content(path: Path) -> Any:
+    return yaml.load(path.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def _swept(content: Any) -> list[str]:

@@ -173,17 +173,23 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (SWEPT + "      method: kd,none\ntable: [1, 2]\n", "cannot be read as a sweep"),
     ],
 )
-def test_a_wrong_file_costs_one_line_and_only_itself(
-    mine: Path, cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, words: str
-) -> None:
+def test_a_wrong_file_costs_one_line(mine: Path, cli: Cli, tmp_path: Path, content: str, words: str) -> None:
     (mine / "wrong.yaml").write_text(content)
-    (mine / "right.yaml").write_text(SWEPT + "      method: kd,none\n")
     answer = cli("--multirun", "+sweeps=wrong")
     assert answer.code == 2 and answer.err.count("\n") == 1, answer.err
     assert words in answer.err and str(mine / "wrong.yaml") in answer.err and not records(tmp_path)
+
+
+def test_a_wrong_file_leaves_the_others_as_they_are(
+    mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (mine / "wrong.yaml").write_text(SWEPT + "      method: kd,(none\n")
+    (mine / "broken.yaml").write_text("method: [kd\n")
+    (mine / "right.yaml").write_text(SWEPT + "      method: kd,none\n")
     assert sweeping(["list", f"paths.results={tmp_path}"]) == 0
-    said = capsys.readouterr().out
-    assert any(line.startswith("right ") for line in said.splitlines()) and SMALL in said
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("left out: ") for line in lines) == 2
+    assert any(line.startswith("right ") for line in lines) and any(line.startswith(f"{SMALL} ") for line in lines)
     refuse_wrong("right", ["+sweeps=right", *TINY])
 
 
