@@ -20,8 +20,6 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert content["nbformat"] == 4 and len(cells) >= 6 and NOTEBOOK.stat().st_size < 10_000
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
     monkeypatch.chdir(tmp_path)
-    for key, value in {"WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"}.items():
-        monkeypatch.setenv(key, value)
     space: dict[str, Any] = {}
     shown = []
     for cell in cells:
