@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from kd_experiments import private
 from kd_experiments.cli import choices, guard, launcher_errors
 from kd_experiments.cli.composing import composer
 from kd_experiments.errors import did_you_mean, no_such_choice
@@ -120,9 +121,19 @@ def _no_interpolation(found: re.Match[str], text: str, arguments: Sequence[str])
 
 def _unreadable(found: re.Match[str], text: str, arguments: Sequence[str]) -> str:
     named = re.search(r"Error parsing override '(.*)'|LexerNoViableAltException: (.*)", text)
-    without_equals = [argument for argument in arguments if "=" not in argument and argument[:1] not in "-~"]
-    culprit = (named[1] or named[2]) if named else next(iter(without_equals), " ".join(arguments))
+    culprit = (named[1] or named[2]) if named else next((one for one in arguments if not _parses(one)), "")
+    culprit = culprit or " ".join(arguments)
     return f"{culprit}: cannot be read as key=value; put quotes around values that hold spaces, brackets or commas"
+
+
+def _parses(argument: str) -> bool:
+    if argument.startswith("-"):
+        return True
+    try:
+        private.parsed([argument])
+    except Exception:  # Hydra's parser has no one kind of error
+        return False
+    return True
 
 
 def _compose_choices(arguments: Sequence[str]) -> DictConfig | None:
