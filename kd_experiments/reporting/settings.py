@@ -118,11 +118,10 @@ def replicates(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
 
 def diverged(run: Run) -> bool:
     """Whether a run came to nothing: not a number, or no better on test images than guessing (three deviations)."""
-    classes, size = run.get("data.classes"), run.get("data.test")
     if run["status"] == "diverged" or PRIMARY not in run:
         return True
-    chance = 1 / classes if classes else 0.0
-    return bool(size) and run[PRIMARY] <= 100 * (chance + 3 * math.sqrt(chance * (1 - chance) / size))
+    chance, size = 1 / run.get("data.classes", math.inf), run.get("data.test", math.inf)
+    return bool(run[PRIMARY] <= 100 * (chance + 3 * math.sqrt(chance * (1 - chance) / size)))
 
 
 def compare(ours: Group, reference: Group, metric: Metric) -> tuple[Difference | None, int]:
