@@ -151,7 +151,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(content)
-        if isinstance(found, dict) and found.pop(SUM_KEY, None) == sum_of(found):
+        if isinstance(found, dict) and found.pop(SUM_KEY, None) == sum_of_read(found):
             return found
     except (ValueError, RecursionError):
         pass
@@ -160,8 +160,12 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def sum_of(content: Mapping[str, Any]) -> str:
     """Of the content as a reader will see it, in which keys are text and tuples are lists."""
-    seen = json.loads(json.dumps(dict(content), allow_nan=False))
-    return hashlib.sha256(json.dumps(seen, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return sum_of_read(json.loads(json.dumps(dict(content), allow_nan=False)))
+
+
+def sum_of_read(content: Mapping[str, Any]) -> str:
+    """Of what `json.loads` gave."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def write_sealed(path: Path, content: bytes | memoryview) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-
-import pandas as pd
 
 from kd_experiments.cli.arguments import asks_for_help, parse
 from kd_experiments.errors import UserError, no_such_choice
@@ -29,7 +28,8 @@ Prints a compact table of the last sweep or setting, and makes tables, figures a
   write=all           also tables, figures, page, or nothing: the compact table alone
   sweep=NAME          also the table of this sweep, however little of it is there
   reference=METHOD    differences to this method (default: kd, or without it none)
-  latex=true          also LaTeX of every table, for a paper and (-full) for its supplement; latex=NAME: of one table
+  latex=true          also LaTeX of every table, below paper/, for a paper and (-full) its supplement; latex=NAME: of
+                      one table, whose name is that of its CSV file; with write=nothing the LaTeX alone
   cost=true           also tables of time and memory: say so only of a machine that did nothing else
 """
 DEFAULTS = {
@@ -45,71 +45,49 @@ def main(arguments: Sequence[str]) -> int:
     if asks_for_help(arguments, HELP):
         return 0
     try:
-        values = parse(arguments, DEFAULTS)
-        _check(values)
-        report(values)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        report(parse(arguments, DEFAULTS))
+    except (UserError, OSError) as error:
+        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+        print(f"error: {told}", file=sys.stderr)
         return 2
     return 0
 
 
 def report(values: Mapping[str, str]) -> None:
     """Read, print, write."""
+    _check(values, source=("local", "wandb"), write=WRITE, cost=("true", "false"), sweep=names())
     local = Path(values["paths.results"] or "results") if values["paths.results"] or not values["csv"] else None
     if values["source"] == "wandb":
         from kd_experiments.reporting.wandb_source import project_runs
 
         frame, place = project_runs(values["entity"] or None, values["project"])
-        local = local or Path("results")
-        results = None
+        local, results = local or Path("results"), None
     else:
         frame = frames.runs(local, values["csv"] or None)
         place, results = " and ".join(str(one) for one in (local and local / "runs", values["csv"]) if one), local
-    _tell(frame, place)
-    study = Study(frame, values["sweep"], _known_method(frame, values["reference"]))
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(Counter(frame["status"]).items()))
+    print(
+        "\n".join(
+            [f"runs in {place}: {counts or 'none'}", *(f"left out: {one}" for one in frame.attrs[frames.LEFT_OUT])]
+        )
+    )
+    _check(values, reference={str(label) for label in frame["method"]})
+    study = Study(frame, values["sweep"], values["reference"])
     print("\n".join(["", *study.last()]))
+    _check(values, latex=["true", *(table.name for table in study.tables)])
     folder = Path(values["out"]) if values["out"] else own_folder(local) if local else Path(values["csv"]).parent
-    committed = bool(values["csv"]) and local is None
-    if WRITE[values["write"]] and (len(frame) or committed):
-        written = write(study, folder, results, WRITE[values["write"]], values["latex"], values["cost"] == "true")
+    what = WRITE[values["write"]]
+    if (what or values["latex"]) and (len(frame) or local is None):
+        written = write(study, folder, results, what, values["latex"], values["cost"] == "true")
+        opened = [path for end in ("index.html", "README.md") for path in written if path.name == end] or written
         print(f"\n{len(study.tables)} tables, {len(written)} files below {folder} (runs {study.digest})")
-        print(_first(written))
+        print(f"open {opened[0]}")
 
 
-def _check(values: Mapping[str, str]) -> None:
-    for key, known in {"source": ("local", "wandb"), "write": tuple(WRITE), "cost": ("true", "false")}.items():
-        if values[key] not in known:
-            raise no_such_choice(key, values[key], known)
-    if values["sweep"] and values["sweep"] not in names():
-        raise no_such_choice("sweep", values["sweep"], names())
-
-
-def _known_method(frame: pd.DataFrame, reference: str) -> str:
-    known = {str(label) for label in frame["method"].dropna()}
-    if reference and reference not in known:
-        raise no_such_choice("reference", reference, known)
-    return reference
-
-
-def _tell(frame: pd.DataFrame, place: str) -> None:
-    """How many runs there are, and what could not be read."""
-    counts = frame["status"].value_counts().sort_index()
-    print(f"runs in {place}: {', '.join(f'{count} {status}' for status, count in counts.items()) or 'none'}")
-    for line in frame.attrs[frames.LEFT_OUT]:
-        print(f"left out: {line}")
-
-
-def _first(written: Sequence[Path]) -> str:
-    """What to open."""
-    for ending in ("index.html", "README.md"):
-        for path in written:
-            if path.name == ending:
-                return f"open {path}"
-    return str(written[0])
+def _check(values: Mapping[str, str], **known: Collection[str]) -> None:
+    for key, choices in known.items():
+        if values[key] and values[key] not in choices:
+            raise no_such_choice(key, values[key], choices)
 
 
 if __name__ == "__main__":

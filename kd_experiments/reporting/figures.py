@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from kd_experiments.files import write_bytes, write_text
 from kd_experiments.reporting.metrics import ACCURACY, TOP1, Metric, number
 from kd_experiments.reporting.settings import Group, covers
 from kd_experiments.reporting.statistics import Difference, interval
-from kd_experiments.reporting.sweep_tables import Coordinate, Grid, column_words, reference_words, row_label
+from kd_experiments.reporting.sweep_tables import Coordinate, Grid, cell_words, reference_words
 from kd_experiments.reporting.tables import Compared, Comparison, spread_text
 
 COLUMN, PAGE = 3.25, 6.8  # inches: of a column, and of a page of two
@@ -33,7 +34,7 @@ LINES = ("-", "--", "-.", ":")
 LOOK: dict[str, Any] = {
     "font.size": 7.5, "axes.labelsize": 7.5, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
-    "grid.color": "0.9",     "lines.linewidth": 1.1, "lines.markersize": 4, "legend.frameon": False,
+    "grid.color": "0.9", "lines.linewidth": 1.1, "lines.markersize": 4, "legend.frameon": False,
     "svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "kd_experiments", "axes.unicode_minus": True,
 }  # fmt: skip
 
@@ -87,101 +88,100 @@ def of_setting(comparison: Comparison) -> list[Drawing]:
     base = "" if comparison.reference is None else comparison.reference.title
     named = [(row.group.title, row) for row in rows]
     made = _forests(setting.slug, setting.title, named, base)
-    measured = {str(key) for key in setting.runs if setting.runs[key].notna().any()}
+    groups = [(name, row.group) for name, row in named if not row.group.diverged]
     kinds = {"quality": ("test_ece_last", "test_nll_last", "test_agreement_last", "test_inherited_errors_last"),
              "noise": ("clean_fit_last", "wrong_fit_last", "correction_last")}  # fmt: skip
     for kind, keys in kinds.items():
-        metrics = [one for one in ACCURACY if one.key.removeprefix("metrics.") in keys and one.key in measured]
-        groups = [(name, row.group) for name, row in named if not row.group.diverged]
+        metrics = [one for one in ACCURACY if one.key.removeprefix("metrics.") in keys]
+        metrics = [one for one in metrics if any(group.values(one) for _, group in groups)]
         if metrics and len(groups) > 1:
-            made.append(_panels(f"{kind}-{setting.slug}", setting.title, groups, metrics))
+            made.append(_panels(f"{kind}-{setting.slug}", setting.title, groups[:ROWS], metrics))
     return made
 
 
 def of_sweep(grid: Grid) -> list[Drawing]:
     """Accuracy over the swept values, a line or a row of points for each other choice; a forest where rows are all."""
-    name = f"sweep-{grid.sweep.name.replace('/', '-')}"
     title = grid.sweep.title.rstrip(".")
     if not grid.sweep.table.columns or len(grid.columns) < 2:
-        named = [(row_label(grid, row), grid.compared[row, column]) for row, column in grid.groups]
-        return _forests(name, title, named, reference_words(grid)) if len(named) > 1 else []
+        named = [(cell_words(grid, row), grid.compared[row, column]) for row, column in grid.groups]
+        return _forests(grid.name, title, named, reference_words(grid)) if len(named) > 1 else []
     shown = _shown(grid)
-    left = len(grid.rows) - len(shown)
-    caption = (
-        f"{title}. {TOP1.head}; lines join means {covers(grid.runs)}"
-        f"{', points are seeds' if _few(grid.groups.values()) else ', bars are 95 % intervals'}"
-        f"{f'; {left} further rows are in the table' if left else ''}."
-    )  # fmt: skip
-    return [Drawing(f"{name}", caption, _grid_words(grid, shown), lambda: _draw_grid(grid, shown))]
+    further = f"; {len(grid.rows) - len(shown)} further rows are in the table" if len(grid.rows) > len(shown) else ""
+    caption = f"{title}. {TOP1.head}; lines join means {covers(grid.runs)}; {_SCATTER}{further}."
+    return [Drawing(grid.name, caption, _grid_words(grid, shown), lambda: _draw_grid(grid, shown))]
+
+
+_SCATTER = f"points are seeds where there are at most {SEEDS}, and bars else are 95 % intervals of means"
 
 
 def _forests(name: str, title: str, rows: Sequence[tuple[str, Compared]], base: str) -> list[Drawing]:
     shown = rows[:ROWS]
     more = f"; {len(rows) - ROWS} further rows are in the table" if len(rows) > ROWS else ""
-    few = _few(row.group for _, row in shown)
-    seeds = "points are seeds, bars means" if few else "bars are 95 % intervals of means"
-    gap = f" Right: difference to {base}, paired, with its 95 % interval; filled where that excludes 0." if base else ""
-    caption = f"{title}. {TOP1.head}; {seeds}{more}.{gap}"
-    narrow = f"{title}. Difference to {base} in {TOP1.head}, paired, with its 95 % interval{more}." if base else caption
+    gap = f"ifference to {base} in points of %, paired, with its 95 % interval; filled where that excludes 0, a star"
+    gap += " where it stays after Holm's correction; an arrow at the edge names an end beyond it."
+    wide = f"{title}. {TOP1.head}: upright bars are means; {_SCATTER}{more}.{f' Right: d{gap}' if base else ''}"
     words = _forest_words(shown, base)
     return [
-        Drawing(f"forest-{name}", caption, words, lambda: _draw_forest(shown, base, PAGE)),
-        Drawing(f"forest-{name}-column", narrow, words, lambda: _draw_forest(shown, base, COLUMN)),
-    ]
+        Drawing(f"forest-{name}", wide, words, lambda: _draw_forest(shown, base, PAGE)),
+        Drawing(f"forest-{name}-column", f"{title}. D{gap}{more}" if base else wide, words,
+                lambda: _draw_forest(shown, base, COLUMN)),
+    ]  # fmt: skip
 
 
 def _draw_forest(rows: Sequence[tuple[str, Compared]], base: str, width: float) -> Figure:
     panels = 1 + (width == PAGE and bool(base))
-    figure, axes = _rows([name for name, _ in rows], panels, width)
+    figure, axes, places = _rows([name for name, _ in rows], panels, width)
     if panels == 2 or not base:
-        _accuracies(axes[0], [row.group for _, row in rows])
+        _scatter(axes[0], places, [row.group for _, row in rows], TOP1)
     if base:
-        _differences(axes[-1], [row for _, row in rows], base)
+        _differences(axes[-1], places, [row for _, row in rows])
+        axes[-1].set_xlabel(textwrap.fill(f"difference to {base} (points of %)", 40))
     return figure
 
 
-def _rows(names: Sequence[str], panels: int, width: float) -> tuple[Figure, list[Axes]]:
-    """Panels beside each other with a row for each name, the first at the top."""
-    labels = ["\n".join(textwrap.wrap(name, 26, break_long_words=True)) for name in names]
-    lines = max(1 + label.count("\n") for label in labels)  # rows stand at equal distances: room for the longest
-    height = 0.65 + len(labels) * (0.075 + 0.125 * lines)
+def _rows(names: Sequence[str], panels: int, width: float) -> tuple[Figure, list[Axes], list[float]]:
+    """Panels beside each other with a row for each name, the first at the top; and where the rows are, in inches."""
+    labels = [textwrap.fill(name, 26, break_long_words=True) for name in names]
+    heights = [0.1 + 0.125 * (1 + label.count("\n")) for label in labels]
+    places = [end - height / 2 for end, height in zip(accumulate(heights), heights, strict=True)]
     # w_pad in inches, so that the last number of one panel is clear of the first of the next
-    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.12))
+    figure = Figure(figsize=(width, 0.65 + sum(heights)), layout=ConstrainedLayoutEngine(w_pad=0.12))
     axes = list(figure.subplots(1, panels, sharey=True, squeeze=False)[0])
-    axes[0].set_yticks(range(len(names)), labels)
-    axes[0].set_ylim(len(names) - 0.5, -0.8)
+    axes[0].set_yticks(places, labels)
+    axes[0].set_ylim(sum(heights), -0.06)
     for one in axes:
         one.grid(axis="y", visible=False)
         one.tick_params(axis="y", length=0)
-    return figure, axes
+        one.xaxis.set_major_locator(MaxNLocator(6 // panels + 2))
+    return figure, axes, places
 
 
-def _accuracies(axes: Axes, groups: Sequence[Group]) -> None:
-    few = _few(groups)
-    for place, group in enumerate(groups):
-        values = group.values(TOP1)
+def _scatter(axes: Axes, places: Sequence[float], groups: Sequence[Group], metric: Metric) -> None:
+    """Few seeds as points with a bar at their mean, many as an interval, within what the metric may be."""
+    most = 100.0 if metric.unit == "%" else math.inf
+    for place, group in zip(places, groups, strict=True):
+        values = group.values(metric)
         if group.diverged or not values:
-            _said(axes, place, spread_text(group, TOP1))
-        elif few:
-            _seeds(axes, place, values)
+            _said(axes, place, spread_text(group, metric))
+        elif len(values) <= SEEDS:
+            axes.plot(values, [place] * len(values), "o", color="0.55", markersize=3)
+            axes.plot([math.fsum(values) / len(values)] * 2, [place - 0.08, place + 0.08], "-", color="black")
         else:
-            _interval(axes, place, interval(values), "o", True)
-    axes.set_xlabel(TOP1.head)
-    _limit(axes, 0.0, 100.0)
+            _interval(axes, place, interval(values), (0.0, most), "o")
+    axes.set_xlabel(metric.head)
+    _limit(axes, most)
 
 
-def _differences(axes: Axes, rows: Sequence[Compared], base: str) -> None:
-    known = [row.difference for row in rows if row.difference is not None]
-    low, high = _sight(known)
-    axes.set_xlim(low, high)
+def _differences(axes: Axes, places: Sequence[float], rows: Sequence[Compared]) -> None:
+    limits = _sight([row.difference for row in rows if row.difference is not None])
+    axes.set_xlim(*limits)
     axes.axvline(0, color="black", linewidth=0.8, linestyle="--")
-    for place, row in enumerate(rows):
+    for place, row in zip(places, rows, strict=True):
         if row.difference is not None:
-            _interval(axes, place, row.difference, "s", row.difference.excludes_zero, row.star)
+            _interval(axes, place, row.difference, limits, "*" if row.star else "s", row.difference.excludes_zero)
         else:
             gone = spread_text(row.group, TOP1) if row.group.diverged else "–"
             _said(axes, place, "reference" if row.is_reference else gone)
-    axes.set_xlabel(f"difference to {base} (points of %)")
 
 
 def _sight(found: Sequence[Difference]) -> tuple[float, float]:
@@ -194,27 +194,20 @@ def _sight(found: Sequence[Difference]) -> tuple[float, float]:
     return low - 0.08 * (high - low), high + 0.08 * (high - low)
 
 
-def _interval(axes: Axes, place: float, one: Difference, marker: str, filled: bool, star: bool = False) -> None:
-    """Mean and interval; an end beyond the axis is an arrow at the edge with its value."""
-    low, high = axes.get_xlim() if marker == "s" else (-math.inf, math.inf)
-    axes.plot(one.mean, place, "*" if star else marker, color="black", markerfacecolor="black" if filled else "white",
-              markersize=7 if star else 4, zorder=3)  # fmt: skip
+def _interval(
+    axes: Axes, place: float, one: Difference, limits: tuple[float, float], marker: str, filled: bool = True
+) -> None:
+    """Mean and interval; an end beyond the limits is an arrow at the edge with its value."""
+    axes.plot(one.mean, place, marker, color="black", markerfacecolor="black" if filled else "white",
+              markersize=7 if marker == "*" else 4, zorder=3)  # fmt: skip
     if math.isnan(one.low):
         return
+    low, high = limits
     axes.plot([max(one.low, low), min(one.high, high)], [place, place], "-", color="black", zorder=2)
-    for end, edge, sign in ((one.low, low, "<"), (one.high, high, ">")):
+    for end, edge, sign, side in ((one.low, low, "<", "left"), (one.high, high, ">", "right")):
         if (end < edge) if sign == "<" else (end > edge):
             axes.plot(edge, place, sign, color="black", clip_on=False, zorder=3)
-            side = "left" if sign == "<" else "right"
-            axes.text(edge, place - 0.16, number(end, 1, True), ha=side, va="bottom", fontsize=5.5)
-
-
-def _seeds(axes: Axes, place: float, values: Sequence[float]) -> None:
-    """Seeds as points where they are few, and a bar at their mean."""
-    if len(values) <= SEEDS:
-        axes.plot(values, [place] * len(values), "o", color="0.55", markersize=3)
-    if values:
-        axes.plot([sum(values) / len(values)] * 2, [place - 0.3, place + 0.3], "-", color="black")
+            axes.text(edge, place - 0.035, number(end, 1, True), ha=side, va="bottom", fontsize=5.5)
 
 
 def _said(axes: Axes, place: float, text: str) -> None:
@@ -223,110 +216,94 @@ def _said(axes: Axes, place: float, text: str) -> None:
 
 
 def _panels(name: str, title: str, groups: Sequence[tuple[str, Group]], metrics: Sequence[Metric]) -> Drawing:
-    shown = groups[:ROWS]
     told = "; ".join(f"{metric.name}: {metric.sentence.rstrip('.').lower()}" for metric in metrics)
-    caption = f"{title}. {told}. Points are seeds, bars means." if _few(g for _, g in shown) else f"{title}. {told}."
-    words = "; ".join(_extremes(shown, metric) for metric in metrics) + "."
+    words = "; ".join(_extremes(groups, metric) for metric in metrics) + "."
 
     def draw() -> Figure:
-        figure, axes = _rows([label for label, _ in shown], len(metrics), PAGE)
+        figure, axes, places = _rows([label for label, _ in groups], len(metrics), PAGE)
         for one, metric in zip(axes, metrics, strict=True):
-            for place, (_, group) in enumerate(shown):
-                _seeds(one, place, group.values(metric))
-            one.set_xlabel(metric.head)
-            one.xaxis.set_major_locator(MaxNLocator(4))
-            _limit(one, 0.0, 100.0 if metric.unit == "%" else math.inf)
+            _scatter(one, places, [group for _, group in groups], metric)
         return figure
 
-    return Drawing(name, caption, words, draw)
+    return Drawing(name, f"{title}. {told}. Upright bars are means; {_SCATTER}.", words, draw)
 
 
 def _draw_grid(grid: Grid, rows: Sequence[Coordinate]) -> Figure:
     wide = len(rows) > 4 or (not grid.numeric and len(grid.columns) > 3)
-    labels = ["\n".join(textwrap.wrap(row_label(grid, row), 24)) for row in rows]
     across = 4 if wide else 2
-    figure = Figure(figsize=(PAGE if wide else COLUMN, 2.4 + 0.13 * -(-len(rows) // across)), layout="constrained")
+    labels = [textwrap.fill(cell_words(grid, row), 24) for row in rows]
+    places = [float(column[0]) if grid.numeric else float(number) for number, column in enumerate(grid.columns)]
+    room = max(7, int((95 if wide else 40) / len(places)))  # characters below a column
+    words = [textwrap.fill(cell_words(grid, column=column), room, break_long_words=True) for column in grid.columns]
+    lines = 1 if grid.numeric else max(1 + text.count("\n") for text in words)
+    inches = 2.3 + 0.12 * (lines + sum(1 + max(label.count("\n") for label in labels[at : at + across])
+                                      for at in range(0, len(labels), across)))  # fmt: skip
+    figure = Figure(figsize=(PAGE if wide else COLUMN, inches), layout="constrained")
     axes = figure.subplots()
-    few = _few(grid.groups.values())
-    places = (
-        [float(column[0]) for column in grid.columns] if grid.numeric else list(map(float, range(len(grid.columns))))
-    )
-    step = 0.0 if grid.numeric else 0.7 / max(1, len(rows))
-    gone = []
+    gone = False
     for order, row in enumerate(rows):
         look: dict[str, Any] = {"color": COLOURS[order % 8], "marker": MARKERS[order % 8]}
-        shift = (order - (len(rows) - 1) / 2) * step
+        shift = 0.0 if grid.numeric else (order - (len(rows) - 1) / 2) * 0.7 / len(rows)
         means: list[tuple[float, float]] = []
         for place, column in zip(places, grid.columns, strict=True):
             group = grid.groups.get((row, column))
             values = [] if group is None else group.values(TOP1)
             if group is not None and group.diverged:
-                gone.append((place + shift, look["color"]))
+                gone = True
+                axes.plot(place + shift, 0.02, "x", color=look["color"], transform=axes.get_xaxis_transform(),
+                          clip_on=False)  # fmt: skip
             elif values:
-                means.append((place + shift, sum(values) / len(values)))
-                if few:
-                    axes.plot(
-                        [place + shift] * len(values), values, "o", color=look["color"], markersize=1.8, alpha=0.45
-                    )
-                else:
-                    one = interval(values)
-                    axes.plot([place + shift] * 2, [one.low, one.high], "-", color=look["color"], linewidth=0.8)
+                means.append((place + shift, math.fsum(values) / len(values)))
+                _upright(axes, place + shift, values, look["color"])
         style = LINES[order % 4] if grid.numeric else ""
         axes.plot([x for x, _ in means], [y for _, y in means], linestyle=style, label=labels[order], **look)
-    _limit(axes, 0.0, 100.0, vertical=True)
-    for x, colour in gone:
-        axes.plot(x, 0.02, "x", color=colour, transform=axes.get_xaxis_transform(), clip_on=False)
+    _limit(axes, 100.0, upright=True)
     if gone:
         axes.plot([], [], "x", color="0.4", linestyle="", label="some seed diverged")
     axes.set_ylabel(TOP1.head)
+    axes.set_xlabel(textwrap.fill(", ".join(grid.sweep.table.columns), 90 if wide else 40))
     if grid.numeric:
-        axes.set_xlabel(grid.sweep.table.columns[0])
         axes.xaxis.set_major_locator(MaxNLocator(min(8, len(places))))
     else:
-        words = [
-            "\n".join(textwrap.wrap(column_words(grid, column), max(6, 44 // len(places) * (1 + wide))))
-            for column in grid.columns
-        ]
         axes.set_xticks(places, words)
-        axes.set_xlabel(", ".join(grid.sweep.table.columns))
         axes.grid(axis="x", visible=False)
     figure.legend(loc="outside lower center", ncols=min(across, len(rows)), handlelength=2.2, columnspacing=1.2)
     return figure
 
 
+def _upright(axes: Axes, place: float, values: Sequence[float], colour: str) -> None:
+    """Few seeds as points, many as their interval; an end beyond 0 or 100 % is an arrow there with its value."""
+    if len(values) <= SEEDS:
+        axes.plot([place] * len(values), values, "o", color=colour, markersize=1.8, alpha=0.45)
+        return
+    one = interval(values)
+    axes.plot([place] * 2, [max(one.low, 0.0), min(one.high, 100.0)], "-", color=colour, linewidth=0.8)
+    for end, edge, sign in ((one.low, 0.0, "v"), (one.high, 100.0, "^")):
+        if (end < edge) if sign == "v" else (end > edge):
+            axes.plot(place, edge, sign, color=colour, clip_on=False)
+            axes.annotate(number(end, 1), (place, edge), (4, 0), textcoords="offset points", fontsize=5.5)
+
+
 def _shown(grid: Grid) -> list[Coordinate]:
     """At most `SERIES` rows: where there are more, the first and those with the highest means."""
-    if len(grid.rows) <= SERIES:
-        return grid.rows
-
-    def height(row: Coordinate) -> float:
-        means = [grid.groups[row, one].spread(TOP1).mean for one in grid.columns if (row, one) in grid.groups]
-        return max((mean for mean in means if not math.isnan(mean)), default=-math.inf)
-
-    best = sorted(grid.rows[1:], key=height, reverse=True)[: SERIES - 1]
-    return [row for row in grid.rows if row == grid.rows[0] or row in best]
+    means = [(one.spread(TOP1).mean, row) for (row, _), one in grid.groups.items() if one.spread(TOP1).n]
+    highest = list(dict.fromkeys(row for _, row in sorted(means, reverse=True) if row != grid.rows[0]))
+    kept = grid.rows if len(grid.rows) <= SERIES else [grid.rows[0], *highest[: SERIES - 1]]
+    return [row for row in grid.rows if row in kept]
 
 
-def _limit(axes: Axes, low: float, high: float, vertical: bool = False) -> None:
-    """A share ends at 0 and 100 %; a little room is left for markers at the ends."""
-    begin, end = axes.get_ylim() if vertical else axes.get_xlim()
-    (axes.set_ylim if vertical else axes.set_xlim)(max(begin, low), min(end, high))
-
-
-def _few(groups: Iterator[Group] | Sequence[Group] | Any) -> bool:
-    return all(group.n <= SEEDS for group in groups)
+def _limit(axes: Axes, most: float, upright: bool = False) -> None:
+    """No axis goes beyond what its figure may be: 0 and, for a share, 100 %."""
+    begin, end = axes.get_ylim() if upright else axes.get_xlim()
+    (axes.set_ylim if upright else axes.set_xlim)(max(begin, 0.0), min(end, most))
 
 
 def _forest_words(rows: Sequence[tuple[str, Compared]], base: str) -> str:
-    words = _extremes([(name, row.group) for name, row in rows], TOP1)
-    clear = [
-        f"{name} {number(row.difference.mean, 2, True)}"
-        for name, row in rows
-        if row.difference and row.difference.excludes_zero
-    ]
-    told = f"; the interval to {base} excludes 0 for {', '.join(clear) or 'none'}" if base else ""
-    gone = [f"{spread_text(row.group, TOP1)} ({name})" for name, row in rows if row.group.diverged]
-    return f"{words}{told}{'; ' + ', '.join(gone) if gone else ''}."
+    words = [_extremes([(name, row.group) for name, row in rows], TOP1)]
+    clear = [f"{name} {number(row.difference.mean, 2, True)}" for name, row in rows if row.difference and row.is_clear]
+    words += [f"the interval to {base} excludes 0 for {', '.join(clear) or 'none'}"] if base else []
+    words += [f"{spread_text(row.group, TOP1)} ({name})" for name, row in rows if row.group.diverged]
+    return f"{'; '.join(words)}."
 
 
 def _extremes(groups: Sequence[tuple[str, Group]], metric: Metric) -> str:
@@ -339,8 +316,6 @@ def _extremes(groups: Sequence[tuple[str, Group]], metric: Metric) -> str:
 
 
 def _grid_words(grid: Grid, rows: Sequence[Coordinate]) -> str:
-    told = []
-    for row in rows:
-        there = [(column_words(grid, one), grid.groups[row, one]) for one in grid.columns if (row, one) in grid.groups]
-        told.append(f"{row_label(grid, row)}: {_extremes(there, TOP1)}")
-    return "; ".join(told) + "."
+    there = {row: [(cell_words(grid, column=at), group) for (one, at), group in grid.groups.items() if one == row]
+             for row in rows}  # fmt: skip
+    return "; ".join(f"{cell_words(grid, row)}: {_extremes(there[row], TOP1)}" for row in rows) + "."

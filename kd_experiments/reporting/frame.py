@@ -7,13 +7,14 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from kd_experiments import escaping, files
+from kd_experiments import escaping
 from kd_experiments.errors import UserError
 from kd_experiments.tracking.record import Record, every_record
 
@@ -23,12 +24,13 @@ HEAD = (
 )  # fmt: skip
 # After the configuration come the facts of these parts of a record, in this order.
 FACTS = ("data", "teacher", "selection", "revision", "student", "metrics", "timing", "machine")
+Run = Mapping[str, Any]  # a row by column, without what is missing
 PRIMARY = "metrics.test_top1_last"
 LEFT_OUT = "left_out"  # in `frame.attrs`: a sentence for each record that could not be read
 
 
 def runs(results: str | Path | None = None, csv: str | Path | None = None) -> pd.DataFrame:
-    """Every run below `results` (its `runs/*/record.json`), of a file that `write_csv` wrote, or of both; a row each.
+    """Every run below `results` (its `runs/*/record.json`), of a file that `to_csv` made, or of both; a row each.
 
     Columns are typed: whole numbers are Int64, others float64, yes or no is boolean, words and lists are objects, and
     what a run does not have is missing. Of a run that is in both the folder's counts. A record that cannot be read is
@@ -51,15 +53,23 @@ def frame_of(rows: list[dict[str, Any]], complaints: list[str] | None = None) ->
 
 
 _ORDER = ("stage", "teacher", "method", "replicate", "signature")
+_NEEDED = ("signature", "stage", "method", "replicate", "status")
+
+
+def rows(frame: pd.DataFrame) -> list[Run]:
+    """The frame as mappings: many small groups are made of it, for which pandas is slow."""
+    columns = [(str(name), frame[name].tolist()) for name in frame.columns]
+    return [{name: values[place] for name, values in columns if not _is_missing(values[place])}
+            for place in range(len(frame))]  # fmt: skip
 
 
 def row_of(record: Record) -> dict[str, Any]:
     """One run's row by dotted key."""
-    row = dict(flatten(record.identity))
+    row = flatten(record.identity)
     for part in FACTS:
         facts = getattr(record, part)
-        found = flatten(facts if isinstance(facts, Mapping) else vars(facts), part) if facts is not None else ()
-        row |= {key: value for key, value in found if value is not None}
+        if facts is not None:
+            row |= flatten(facts if isinstance(facts, Mapping) else vars(facts), f"{part}.")
     taught = record.label.teacher is not None
     return row | {
         **{key: getattr(record.label, key) for key in ("method", "stage", "teacher", "replicate")},
@@ -71,14 +81,15 @@ def row_of(record: Record) -> dict[str, Any]:
     }
 
 
-def flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested mappings as dotted keys; lists become tuples, so that they can be compared."""
+def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys, without what is None; lists become tuples, so that they can be compared."""
+    found: dict[str, Any] = {}
     for key, inner in value.items():
-        name = f"{prefix}.{key}" if prefix else str(key)
         if isinstance(inner, Mapping):
-            yield from flatten(inner, name)
-        else:
-            yield name, _hashable(inner)
+            found |= flatten(inner, f"{prefix}{key}.")
+        elif inner is not None:
+            found[f"{prefix}{key}"] = _hashable(inner) if isinstance(inner, list | tuple) else inner
+    return found
 
 
 def to_csv(frame: pd.DataFrame) -> str:
@@ -87,21 +98,19 @@ def to_csv(frame: pd.DataFrame) -> str:
     Words stand as they are unless they would be read as something else; then, and for lists, a cell is JSON. Numbers
     have all their digits; what is missing, or not a number, is empty.
     """
+    columns = [list(map(_written, frame[name].tolist())) for name in frame.columns]
+    return csv_text([list(map(str, frame.columns)), *zip(*columns, strict=True)])
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO()
-    writer = csv_format.writer(text, lineterminator="\n")
-    writer.writerow(frame.columns)
-    columns = [[_written(value) for value in frame[name].tolist()] for name in frame.columns]
-    writer.writerows(zip(*columns, strict=True))
+    csv_format.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 
-def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
-    files.write_text(Path(path), to_csv(frame))
-
-
-def digest(frame: pd.DataFrame) -> str:
-    """Twelve hexadecimal digits that name these runs: every table, figure and page made of them carries it."""
-    return hashlib.sha256(to_csv(frame).encode()).hexdigest()[:12]
+def digest(runs: pd.DataFrame | str) -> str:
+    """Twelve hexadecimal digits that name a frame, or its text: every table, figure and page made of it carries it."""
+    return hashlib.sha256((runs if isinstance(runs, str) else to_csv(runs)).encode()).hexdigest()[:12]
 
 
 def _read_csv(path: Path) -> list[dict[str, Any]]:
@@ -113,27 +122,42 @@ def _read_csv(path: Path) -> list[dict[str, Any]]:
     except (OSError, UnicodeDecodeError, csv_format.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(f"csv={path}: cannot be read: {reason}") from error
-    if lacking or any(None in row for row in rows):
-        raise UserError(f"csv={path}: not a table of runs: {'lacks ' + lacking[0] if lacking else 'a row is too long'}")
+    bare = [key for row in rows for key in _NEEDED if row.get(key) is None]
+    if lacking or bare or any(None in row for row in rows):
+        wrong = f"lacks {(lacking or bare)[0]}" if lacking or bare else "a row is too long"
+        raise UserError(f"csv={path}: not a table of runs: {wrong}")
     return rows
 
 
+@lru_cache(100_000)
 def _read(text: str | None) -> Any:
     if not text:
         return None
+    if text[0] not in '[{"-0123456789tfnNI \t\r\n':  # no JSON begins so
+        return text
     try:
         return _hashable(json.loads(text))
     except ValueError:
         return text
 
 
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NA or value != value  # only what is not a number
+
+
 def _written(value: Any) -> str:
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if not isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
-    is_formula = escaping.csv_cell(value) != value  # to a spreadsheet
-    return json.dumps(value, ensure_ascii=False) if value == "" or is_formula or _read(value) != value else value
+    kind = type(value)
+    if kind is str:
+        return _word(value)
+    if kind is int or (kind is float and math.isfinite(value)):
+        return repr(value)
+    return "" if _is_missing(value) else json.dumps(value, ensure_ascii=False)
+
+
+@lru_cache(100_000)
+def _word(text: str) -> str:
+    is_formula = escaping.csv_cell(text) != text  # to a spreadsheet
+    return json.dumps(text, ensure_ascii=False) if text == "" or is_formula or _read(text) != text else text
 
 
 def _hashable(value: Any) -> Any:
@@ -153,7 +177,4 @@ def _column(values: list[Any]) -> pd.Series[Any]:
 
 def _place(name: str) -> tuple[int, str]:
     part = name.split(".", 1)[0]
-    return (FACTS.index(part) + 1 if part in FACTS and part in _MEASURED else 0), name
-
-
-_MEASURED = ("metrics", "timing", "machine")
+    return (FACTS.index(part) if part in ("metrics", "timing", "machine") else -1), name

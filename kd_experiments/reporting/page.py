@@ -7,6 +7,7 @@ import csv
 import gzip
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ import pandas as pd
 from jinja2 import Environment
 
 from kd_experiments import files
+from kd_experiments.reporting.figures import Drawing
 from kd_experiments.reporting.settings import diverged
 from kd_experiments.reporting.study import Study
-from kd_experiments.reporting.table import Table, html
+from kd_experiments.reporting.table import html
 from kd_experiments.reporting.tables import setting_table
 
 ASSETS = Path(__file__).parent / "assets"
@@ -30,31 +32,32 @@ CURVES = ("loss", "lr", "val_top1", "test_top1", "test_nll", "clean_fit", "wrong
 def page(study: Study, figures: Path, results: Path | None) -> str:
     """HTML; figures are the SVG files in a folder, curves and logs come from `results/runs` where there is one."""
     frame = study.frame
-    drawings = [
-        {"svg": _base64((figures / f"{one.name}.svg").read_bytes()), "words": one.words, "caption": one.caption}
-        for one in study.drawings
-    ]
+    drawings = [_picture(one, (figures / f"{one.name}.svg").read_bytes()) for one in study.drawings]
     template = Environment(autoescape=True, trim_blocks=True).from_string((ASSETS / "page.html").read_text())
-    seen = int(diverged(frame).sum()) if len(frame) else 0
+    seen = sum(map(diverged, study.runs))
     return template.render(
         title="Knowledge distillation: runs",
         subtitle=f"{len(frame):,} runs, {seen:,} of them diverged or unfinished; {len(study.tables)} tables.",
         digest=study.digest,
         sentences=study.sentences(),
-        main=_table(setting_table(study.main)) if study.main else None,
+        main=setting_table(study.main) if study.main else None,
         main_figure=drawings[0] if drawings else None,
         remarks=frame.attrs.get("left_out", []),
-        tables=[_table(table) for table in study.tables],
+        tables=study.tables,
         figures=drawings,
         runs=_packed(_columns(frame)),
         chunks=[_packed(chunk) for chunk in _details(frame, results)],
         css=(ASSETS / "page.css").read_text(),
+        html=html,
         js=(ASSETS / "page.js").read_text(),
     )
 
 
-def _table(table: Table) -> Mapping[str, Any]:
-    return {"title": table.title, "html": html(table), "notes": [*table.notes, *table.missing]}
+def _picture(one: Drawing, svg: bytes) -> Mapping[str, Any]:
+    """`rem` is its width on the page: that on paper, enlarged."""
+    width = re.search(rb'width="([\d.]+)pt"', svg)
+    rem = round(float(width.group(1)) / 8.7) if width else 56
+    return {"svg": _base64(svg), "words": one.words, "caption": one.caption, "rem": rem}
 
 
 def _columns(frame: pd.DataFrame) -> dict[str, Any]:
@@ -62,12 +65,10 @@ def _columns(frame: pd.DataFrame) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for name in frame.columns:
         values = [_plain(value) for value in frame[name].tolist()]
-        distinct = {json.dumps(value): value for value in values}
-        if len(distinct) * 2 < len(values):
-            place = {key: number for number, key in enumerate(distinct)}
-            columns[name] = {"values": list(distinct.values()), "at": [place[json.dumps(value)] for value in values]}
-        else:
-            columns[name] = {"values": values}
+        place: dict[Any, int] = {}
+        at = [place.setdefault((type(value), value), len(place)) for value in values]  # True is not 1
+        once = [value for _, value in place]
+        columns[name] = {"values": once, "at": at} if len(once) * 2 < len(values) else {"values": values}
     return {"count": len(frame), "size": CHUNK, "columns": columns}
 
 
@@ -83,14 +84,11 @@ def _details(frame: pd.DataFrame, results: Path | None) -> Iterator[dict[str, An
     length = min(max(400, LOG // max(1, len(frame))), 20_000)
     signatures = frame["signature"].tolist()
     for start in range(0, len(signatures), CHUNK):
-        found = {}
-        for signature in signatures[start : start + CHUNK]:
-            folder = results / "runs" / signature
-            found[signature] = {
-                "curves": _curves(folder / "history.csv", epochs),
-                "log": _tail(folder / "run.log", length),
-            }
-        yield found
+        folders = {signature: results / "runs" / signature for signature in signatures[start : start + CHUNK]}
+        yield {
+            signature: {"curves": _curves(folder / "history.csv", epochs), "log": _tail(folder / "run.log", length)}
+            for signature, folder in folders.items()
+        }
 
 
 def _curves(path: Path, most: int) -> dict[str, list[float | None]]:

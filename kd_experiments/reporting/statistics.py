@@ -25,10 +25,10 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    known = np.array([value for value in values if not math.isnan(value)], dtype=float)
-    if not len(known):
-        return Spread(math.nan, math.nan, 0)
-    return Spread(float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else math.nan, len(known))
+    """Sums are exact, so that the order of the values says nothing."""
+    n = len(values)
+    mean = math.fsum(values) / n if n else math.nan
+    return Spread(mean, math.sqrt(math.fsum((x - mean) ** 2 for x in values) / (n - 1)) if n > 1 else math.nan, n)
 
 
 @dataclass(frozen=True)
@@ -69,19 +69,14 @@ def interval(differences: Sequence[float]) -> Difference:
 def holm(differences: Sequence[Difference | None]) -> list[bool]:
     """Which differences of one family stay after Holm's correction at 5 %.
 
-    The family is every comparison that has a test; a star also needs three pairs. Sorted p values p(1) <= p(2) ... are
-    compared with LEVEL/m, LEVEL/(m-1), ... up to the first that is larger.
+    The family is every comparison that has a test; a star also needs three pairs.
     """
-    tested = sorted(
-        (one.p, place) for place, one in enumerate(differences) if one is not None and not math.isnan(one.p)
-    )
-    kept = [False] * len(differences)
-    for rank, (p, place) in enumerate(tested):
-        if p > LEVEL / (len(tested) - rank):
-            break
-        one = differences[place]
-        kept[place] = one is not None and one.n >= FEWEST_STARRED
-    return kept
+    from statsmodels.stats.multitest import multipletests  # takes a while to import
+
+    tested = [place for place, one in enumerate(differences) if one is not None and not math.isnan(one.p)]
+    rejected = multipletests([differences[place].p for place in tested], LEVEL, "holm")[0] if tested else []  # type: ignore[union-attr]  # tested
+    stay = {place for place, one in zip(tested, rejected, strict=True) if one}
+    return [place in stay and one is not None and one.n >= FEWEST_STARRED for place, one in enumerate(differences)]
 
 
 @cache

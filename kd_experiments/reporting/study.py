@@ -17,8 +17,9 @@ from kd_experiments.escaping import plain
 from kd_experiments.reporting import frame as frames
 from kd_experiments.reporting import sweep_tables as swept
 from kd_experiments.reporting.figures import Drawing, of_setting, of_sweep
+from kd_experiments.reporting.frame import Run
 from kd_experiments.reporting.metrics import TOP1
-from kd_experiments.reporting.settings import Setting, covers, settings
+from kd_experiments.reporting.settings import DONE, Setting, covers, settings
 from kd_experiments.reporting.table import Table
 from kd_experiments.reporting.tables import (
     Compared,
@@ -46,20 +47,28 @@ class Study:
 
     @cached_property
     def digest(self) -> str:
-        return frames.digest(self.frame)
+        return frames.digest(self.csv)
+
+    @cached_property
+    def csv(self) -> str:
+        return frames.to_csv(self.frame)
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        return frames.rows(self.frame)
 
     @cached_property
     def grids(self) -> list[swept.Grid]:
-        return [] if self.frame.empty else swept.grids(self.frame, [self.asked] if self.asked else [])
+        return swept.grids(self.runs, [self.asked] if self.asked else [])
 
     @cached_property
     def settings(self) -> list[Setting]:
-        return settings(self.frame)
+        return settings(self.runs)
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
         """Settings with something to compare; those that a sweep's table shows whole have no table of their own."""
-        elsewhere = frozenset(signature for grid in self.grids for signature in grid.runs["signature"])
+        elsewhere = frozenset(run["signature"] for grid in self.grids for run in grid.runs)
         found = [compare_setting(one, self.reference, elsewhere) for one in self.settings]
         return [one for one in found if len(one.rows) >= FEWEST or (one.rows and not one.hidden)]
 
@@ -82,26 +91,20 @@ class Study:
     @cached_property
     def drawings(self) -> list[Drawing]:
         """The main setting's first, then the sweeps', then of the settings with most runs."""
-        rest = sorted(
-            self.comparisons, key=lambda one: (one is not self.main, -len(one.setting.runs), one.setting.slug)
-        )
-        made = [figure for one in rest[:1] for figure in of_setting(one)]
+        rest = sorted(self.comparisons, key=lambda one: (-len(one.setting.runs), one.setting.slug))
+        made = of_setting(self.main) if self.main else []
         made += [figure for grid in self.grids for figure in of_sweep(grid)]
-        for one in rest[1:]:
-            if len(made) >= FIGURES:
-                break
-            made += of_setting(one)
+        for one in rest:
+            made += of_setting(one) if one is not self.main and len(made) < FIGURES else []
         return made[:FIGURES]
 
     def sentences(self) -> list[str]:
         """Three: what is here, what came out, and what may be concluded."""
         if self.main is None:
-            return [
-                "No run is complete yet.",
-                "Make some: python -m kd_experiments --multirun method=none,kd,lrds seed=0,1,2",
-            ]
+            some = "python -m kd_experiments --multirun method=none,kd,lrds seed=0,1,2"
+            return ["No run is complete yet.", f"Make some: {some}"]
         rows, base = self.main.rows, self.main.reference
-        complete = int(self.frame["status"].isin(["complete", "diverged"]).sum())
+        complete = sum(run["status"] in DONE for run in self.runs)
         largest = f"the largest compares {len(rows)} conditions on {self.main.setting.title}"
         here = f"{complete:,} runs in {len(self.settings)} settings; {largest}."
         known = [(row.group.spread(TOP1).mean, place) for place, row in enumerate(rows) if row.group.spread(TOP1).n]
@@ -113,31 +116,26 @@ class Study:
         stars = [row.group.title for row in rows if row.star and row.difference and row.difference.mean > 0]
         tested = sum(row.difference is not None and not math.isnan(row.difference.p) for row in rows)
         better = f"above {base.title}: {', '.join(stars) or 'none'}" if base else "nothing, for there is no reference"
-        return [
-            here,
-            came,
-            f"After Holm's correction over {tested} comparisons, {better}; scatter {covers(self.main.setting.runs)}.",
-        ]
+        over = f"After Holm's correction over {tested} comparisons, {better}"
+        return [here, came, f"{over}; scatter {covers(self.main.setting.runs)}."]
 
     def last(self) -> list[str]:
         """The compact table of the last sweep or setting, in at most 80 columns."""
-        done = self.frame[self.frame["status"].isin(["complete", "diverged"])]
-        if done.empty:
+        done = [run for run in self.runs if run["status"] in DONE]
+        if not done:
             return self.sentences()
-        newest = done.sort_values(["finished", "signature"], na_position="first").iloc[-1]
-        name = self.asked or newest["sweep"]
-        if isinstance(name, str) and name in names():
-            grid = None
-            with contextlib.suppress(UserError):  # a file of the user's own that is wrong: told where it counts
-                grid = swept.grid_of(name, self.frame)
-            if grid is not None and grid.groups:
-                named = [(swept.grid_label(grid, place), one) for place, one in grid.compared.items()]
-                return compact(
-                    named, swept.reference_words(grid), f"{name}: {grid.jobs} of {len(grid.sweep.jobs)} runs"
-                )
-        mine = next(one for one in self.settings if newest["signature"] in set(one.runs["signature"]))
-        comparison = next((one for one in self.comparisons if one.setting.slug == mine.slug), None)
-        comparison = comparison or compare_setting(mine, self.reference)
+        newest = max(done, key=lambda run: (run.get("finished", ""), run["signature"]))
+        name = self.asked or newest.get("sweep")
+        with contextlib.suppress(UserError):  # a file of the user's own that is wrong: told where it counts
+            grids = [grid for grid in self.grids if grid.sweep.name == name]
+            for grid in grids or [swept.grid_of(name, self.runs)] if name in names() else ():
+                named = [(swept.cell_words(grid, *place), one) for place, one in grid.compared.items()]
+                if named:
+                    there = f"{name}: {grid.jobs} of {len(grid.sweep.jobs)} runs"
+                    return compact(named, swept.reference_words(grid), there)
+        mine = next(one for one in self.settings if newest in one.runs)
+        known = [one for one in self.comparisons if one.setting is mine]
+        comparison = known[0] if known else compare_setting(mine, self.reference)
         base = "" if comparison.reference is None else comparison.reference.title
         return compact([(row.group.title, row) for row in comparison.rows], base, mine.title)
 
@@ -149,7 +147,7 @@ def compact(rows: Sequence[tuple[str, Compared]], base: str, title: str, width: 
     lines = [("", "n", "top-1 (%)", gap if base else "", "")]
     for name, row in rows:
         told = "reference" if row.is_reference else " ".join(gap_text(row)).replace("*", "")
-        mark = "*" if row.star else "." if row.difference is not None and row.difference.excludes_zero else ""
+        mark = "*" if row.star else "." * row.is_clear
         lines.append((name, str(row.group.n), spread_text(row.group, TOP1), told, mark))
     room = width - 8 - sum(max(len(line[place]) for line in lines) for place in range(1, 5))
     wrapped = [textwrap.wrap(line[0], room, subsequent_indent="  ") or [""] for line in lines]  # a name is never cut

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-import pandas as pd
-
 from kd_experiments.errors import UserError
+from kd_experiments.files import file_name
 from kd_experiments.reporting import tables
+from kd_experiments.reporting.frame import Run
 from kd_experiments.reporting.metrics import TOP1
-from kd_experiments.reporting.settings import BASELINE, Group, method_title, replicates, training_words
+from kd_experiments.reporting.settings import BASELINE, DONE, Group, method_title, replicates, training_words
 from kd_experiments.reporting.statistics import average_ranks, spread
 from kd_experiments.reporting.table import Cell, Row, Table
 from kd_experiments.sweeping.definitions import Outline, names, outline, read
@@ -22,6 +23,7 @@ UNSAID = ("paths.", "tracking.", "hydra", "+sweeps=", "device=", "threads=", "re
           "imports=")  # fmt: skip
 
 Coordinate = tuple[str, ...]
+Made = dict[frozenset[tuple[str, str]], list[Run]]  # by the values of the swept keys
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,8 @@ class Grid:
     @cached_property
     def columns(self) -> list[Coordinate]:
         there = {column for _, column in self.groups}
-        return [
-            one for one in dict.fromkeys(_at(job, self.sweep.table.columns) for job in self.sweep.jobs) if one in there
-        ]
+        known = dict.fromkeys(_at(job, self.sweep.table.columns) for job in self.sweep.jobs)
+        return [one for one in known if one in there]
 
     @cached_property
     def reference(self) -> Mapping[str, str]:
@@ -56,70 +57,65 @@ class Grid:
 
     @cached_property
     def compared(self) -> dict[tuple[Coordinate, Coordinate], tables.Compared]:
-        places = list(self.groups)
-        found = tables.against(
-            [self.groups[place] for place in places], [self._reference_of(place) for place in places]
-        )
-        return dict(zip(places, found, strict=True))
+        bases = [self._reference_of(place) for place in self.groups]
+        return dict(zip(self.groups, tables.against(list(self.groups.values()), bases), strict=True))
 
     @property
-    def runs(self) -> pd.DataFrame:
-        return pd.concat([group.runs for group in self.groups.values()])
+    def runs(self) -> list[Run]:
+        return [run for group in self.groups.values() for run in group.runs]
+
+    @property
+    def name(self) -> str:
+        """For file names."""
+        return file_name(f"sweep-{self.sweep.name.replace('/', '-')}")
 
     @property
     def numeric(self) -> bool:
         """Whether the columns are the values of one number."""
-        return (
-            len(self.sweep.table.columns) == 1 and len(self.columns) > 1 and all(_is_number(c[0]) for c in self.columns)
-        )
+        alone = len(self.sweep.table.columns) == 1 and len(self.columns) > 1
+        return alone and all(_is_number(column[0]) for column in self.columns)
 
     def _reference_of(self, place: tuple[Coordinate, Coordinate]) -> Group | None:
         if not self.reference:
             return None
-        layout = self.sweep.table
-        row, column = (
-            tuple(self.reference.get(key, value) for key, value in zip(keys, values, strict=True))
-            for keys, values in zip((layout.rows, layout.columns), place, strict=True)
-        )
+        keys = (self.sweep.table.rows, self.sweep.table.columns)
+        row, column = (tuple(map(self.reference.get, names, values)) for names, values in zip(keys, place, strict=True))
         return self.groups.get((row, column))
 
 
-def grid_of(name: str, frame: pd.DataFrame) -> Grid:
+def grid_of(name: str, runs: Sequence[Run]) -> Grid:
     """The runs of a sweep: those that it made, and those of the same signature that something else made."""
     sweep = outline(name)
-    rows_of = _by_values(sweep, frame)
-    if any(_key(job) not in rows_of for job in sweep.jobs) and _may_share(name, frame):
-        rows_of = _by_signature(name, frame) | rows_of
-    cells: dict[tuple[Coordinate, Coordinate], list[str]] = {}
+    made = _by_values(sweep, runs)
+    if any(_key(job) not in made for job in sweep.jobs) and _may_share(name, runs):
+        made = _by_signature(name, runs) | made
+    cells: dict[tuple[Coordinate, Coordinate], dict[str, Run]] = {}
     for job in sweep.jobs:
         place = (_at(job, sweep.table.rows), _at(job, sweep.table.columns))
-        cells.setdefault(place, []).extend(rows_of.get(_key(job), ()))
+        cells.setdefault(place, {}).update((run["signature"], run) for run in made.get(_key(job), ()))
     groups, remarks = {}, dict[str, None]()
-    row_of = {signature: place for place, signature in enumerate(frame["signature"])}
-    for place, signatures in cells.items():
-        kept, told = replicates(frame.iloc[[row_of[signature] for signature in dict.fromkeys(signatures)]])
+    for place, runs_of in cells.items():
+        kept, told = replicates(list(runs_of.values()))
         remarks |= dict.fromkeys(told)
-        if len(kept):
-            groups[place] = Group(str(kept["method"].iloc[0]), kept)
-    return Grid(sweep, groups, sum(_key(job) in rows_of for job in sweep.jobs), list(remarks))
+        if kept:
+            groups[place] = Group(str(kept[0]["method"]), kept)
+    there = {key for key, found in made.items() if any(run["status"] in DONE for run in found)}
+    return Grid(sweep, groups, sum(_key(job) in there for job in sweep.jobs), list(remarks))
 
 
-def grids(frame: pd.DataFrame, asked: Sequence[str] = ()) -> list[Grid]:
-    """Of the sweeps that made runs of this frame, those of which at least half is there; and those asked for."""
-    known = {str(name) for name in frame["sweep"].dropna().unique()}
+def grids(runs: Sequence[Run], asked: Sequence[str] = ()) -> list[Grid]:
+    """Of the sweeps that made some of these runs, those of which at least half is there; and those asked for."""
+    known = {str(run["sweep"]) for run in runs if "sweep" in run}
     found = []
     for name in sorted((known & set(names())) | set(asked)):
         try:
-            found.append(grid_of(name, frame))
+            found.append(grid_of(name, runs))
         except UserError as error:  # a file of the user's own
             if name in asked:
                 raise
             print(f"left out: {error}", file=sys.stderr)
-    return [
-        grid
-        for grid in found
-        if grid.groups and (grid.sweep.name in asked or grid.jobs >= ENOUGH * len(grid.sweep.jobs))
-    ]
+    enough = [one for one in found if one.sweep.name in asked or one.jobs >= ENOUGH * len(one.sweep.jobs)]
+    return [grid for grid in enough if grid.groups]
 
 
 def sweep_table(grid: Grid) -> Table:
@@ -127,14 +123,11 @@ def sweep_table(grid: Grid) -> Table:
     if not grid.sweep.table.columns:
         return _as_metrics(grid)
     ranks = _ranks(grid)
-    columns = [column_words(grid, column) for column in grid.columns]
-    best = [
-        tables.best_of([grid.groups[row, one] for row in grid.rows if (row, one) in grid.groups])
-        for one in grid.columns
-    ]
+    columns = [cell_words(grid, column=column) for column in grid.columns]
+    best = [tables.best_of([group for (_, at), group in grid.groups.items() if at == one]) for one in grid.columns]
     rows = [
-        Row(row_label(grid, row), [*(_cell(grid, row, one, top) for one, top in zip(grid.columns, best, strict=True)),
-                                   *([Cell(ranks.get(row, "–"))] if ranks else [])])
+        Row(cell_words(grid, row), [*(_cell(grid, row, one, top) for one, top in zip(grid.columns, best, strict=True)),
+                               *([Cell(ranks.get(row, "–"))] if ranks else [])])
         for row in grid.rows
     ]  # fmt: skip
     figures = [
@@ -146,12 +139,12 @@ def sweep_table(grid: Grid) -> Table:
     if ranks:
         notes.append("Average rank (1 is best) over the columns in which every ranked row was run without divergence.")
     return Table(
-        name=f"sweep-{grid.sweep.name.replace('/', '-')}",
+        name=grid.name,
         title=grid.sweep.title.rstrip("."),
-        data=str(grid.runs["dataset.name"].iloc[0]),
+        data=str(grid.runs[0]["dataset.name"]),
         columns=[*columns, *(["average rank"] if ranks else [])],
         rows=[*_teachers(grid, bool(ranks)), *rows],
-        figures=pd.DataFrame(figures),
+        figures=figures,
         caption=f"Test top-1 (%). {grid.sweep.title}",
         notes=notes,
         missing=_missing(grid),
@@ -160,23 +153,17 @@ def sweep_table(grid: Grid) -> Table:
     )
 
 
-def row_label(grid: Grid, row: Coordinate) -> str:
-    return ", ".join(_value(key, value, grid) for key, value in zip(grid.sweep.table.rows, row, strict=True))
-
-
-def column_words(grid: Grid, column: Coordinate) -> str:
-    return ", ".join(_value(key, value, grid) for key, value in zip(grid.sweep.table.columns, column, strict=True))
-
-
-def grid_label(grid: Grid, place: tuple[Coordinate, Coordinate]) -> str:
-    return ", ".join(filter(None, [row_label(grid, place[0]), column_words(grid, place[1])]))
+def cell_words(grid: Grid, row: Coordinate = (), column: Coordinate = ()) -> str:
+    """A row, a column, or a cell in words."""
+    keys, values = (*grid.sweep.table.rows[: len(row)], *grid.sweep.table.columns[: len(column)]), (*row, *column)
+    return ", ".join(_value(key, value) for key, value in zip(keys, values, strict=True))
 
 
 def reference_words(grid: Grid) -> str:
-    return ", ".join(_value(key, value, grid) for key, value in grid.reference.items())
+    return ", ".join(_value(key, value) for key, value in grid.reference.items())
 
 
-def _value(key: str, value: str, grid: Grid) -> str:
+def _value(key: str, value: str) -> str:
     """A swept value as a paper would write it."""
     if key == "method":
         return method_title(value)
@@ -191,28 +178,22 @@ def _cell(grid: Grid, row: Coordinate, column: Coordinate, best: Group | None) -
     one = grid.compared.get((row, column))
     if one is None:
         return Cell()
-    return Cell(
-        tables.spread_text(one.group, TOP1), *tables.gap_text(one), best=one.group is best, clear=tables.is_clear(one)
-    )
+    return Cell(tables.spread_text(one.group, TOP1), *tables.gap_text(one), one.group is best, one.is_clear)
 
 
 def _as_metrics(grid: Grid) -> Table:
     compared = [
-        tables.Compared(
-            Group(row_label(grid, row), one.group.runs), one.difference, one.star, one.is_reference, one.unlike
-        )
+        replace(grid.compared[row, ()], group=Group(cell_words(grid, row), grid.groups[row, ()].runs))
         for row in grid.rows
-        for one in [grid.compared[row, ()]]
     ]
     base = next((one.group for one in compared if one.is_reference), None)
-    name = f"sweep-{grid.sweep.name.replace('/', '-')}"
     return tables.metric_table(
-        name, grid.sweep.title.rstrip("."), grid.runs, compared, base, grid.remarks, _missing(grid)
+        grid.name, grid.sweep.title.rstrip("."), grid.runs, compared, base, grid.remarks, _missing(grid)
     )
 
 
 def _all_notes(grid: Grid) -> list[str]:
-    settings = sorted({f"{one['stage']}" for _, one in grid.runs.iterrows()})
+    settings = sorted({str(run["stage"]) for run in grid.runs})
     notes = tables.notes_of(grid.runs, list(grid.compared.values()), reference_words(grid))
     if len(settings) == 1:
         notes.append(f"Setting: {settings[0]}; {training_words(grid.runs)}.")
@@ -223,18 +204,12 @@ def _teachers(grid: Grid, ranked: bool) -> list[Row]:
     """The teacher's own accuracy, where a column has one network for a teacher."""
     found = []
     for column in grid.columns:
-        runs = pd.concat([group.runs for (_, one), group in grid.groups.items() if one == column])
-        taught = runs[runs["teacher"].notna()]
-        if taught["teacher"].nunique() != 1 or "teacher.test_top1" not in taught:
+        runs = [run for (_, one), group in grid.groups.items() if one == column for run in group.runs]
+        taught = tables.teachers(runs)
+        if len({run["teacher"] for run in taught}) != 1:
             return []
-        each = (
-            taught.drop_duplicates(["teacher_signature", "teacher.test_top1"])["teacher.test_top1"]
-            .dropna()
-            .astype(float)
-        )
-        found.append(
-            (f"teacher {taught['teacher.network'].iloc[0]}", Cell(tables.of_spread(spread(each.tolist()), TOP1)))
-        )
+        top1 = tables.of_spread(spread([run["teacher.test_top1"] for run in taught]), TOP1)
+        found.append((f"teacher {taught[0].get('teacher.network', '')}", Cell(top1)))
     names = {name for name, _ in found}
     label = names.pop() if len(names) == 1 else "teacher"
     return [Row(label, [*(cell for _, cell in found), *([Cell()] if ranked else [])])] if found else []
@@ -257,29 +232,27 @@ def _missing(grid: Grid) -> list[str]:
     return [f"{lacking} of {len(grid.sweep.jobs)} runs: {grid.sweep.command}"] if lacking else []
 
 
-def _by_values(sweep: Outline, frame: pd.DataFrame) -> dict[frozenset[tuple[str, str]], list[str]]:
-    """Signatures of the runs that the sweep made, by their values of its keys; not those whose setting was changed."""
+def _by_values(sweep: Outline, runs: Sequence[Run]) -> Made:
+    """The runs that the sweep made, by their values of its keys; not those whose setting was changed."""
     keys = set(sweep.jobs[0])
-    found: dict[frozenset[tuple[str, str]], list[str]] = {}
-    made = frame[frame["sweep"] == sweep.name]
-    for signature, typed in zip(made["signature"], made["typed"], strict=True):
-        words = [word for word in typed or () if not word.startswith(UNSAID)]
+    found: Made = {}
+    for run in runs:
+        words = [word for word in run.get("typed", ()) if not word.startswith(UNSAID)]
         values = dict(word.split("=", 1) for word in words if "=" in word)
-        if set(values) == keys:
-            found.setdefault(frozenset(values.items()), []).append(signature)
+        if run.get("sweep") == sweep.name and set(values) == keys:
+            found.setdefault(frozenset(values.items()), []).append(run)
     return found
 
 
-def _may_share(name: str, frame: pd.DataFrame) -> bool:
+def _may_share(name: str, runs: Sequence[Run]) -> bool:
     """Whether something else made runs in the settings of this sweep, or it made none itself: composing it is slow."""
-    own = frame["sweep"] == name
-    return not own.any() or bool(frame["stage"][~own].isin(frame["stage"][own]).any())
+    own = {run["stage"] for run in runs if run.get("sweep") == name}
+    return not own or any(run["stage"] in own for run in runs if run.get("sweep") != name)
 
 
-def _by_signature(name: str, frame: pd.DataFrame) -> dict[frozenset[tuple[str, str]], list[str]]:
-    there = set(frame["signature"])
-    jobs = [job for job in read(name).jobs if job.signature in there]
-    return {_key(job.overrides): [job.signature] for job in jobs}
+def _by_signature(name: str, runs: Sequence[Run]) -> Made:
+    there = {run["signature"]: run for run in runs}
+    return {_key(job.overrides): [there[job.signature]] for job in read(name).jobs if job.signature in there}
 
 
 def _key(job: Mapping[str, str]) -> frozenset[tuple[str, str]]:
@@ -291,8 +264,4 @@ def _at(job: Mapping[str, str], keys: Sequence[str]) -> Coordinate:
 
 
 def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.IGNORECASE) is not None

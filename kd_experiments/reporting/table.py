@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import html as html_format
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-
-import pandas as pd
+from typing import Any
 
 from kd_experiments.escaping import csv_cell
 from kd_experiments.escaping import markdown as markdown_words
+from kd_experiments.reporting.frame import csv_text
 
 # Columns of numbers beside each other in LaTeX: in a column of a page, across it, and there with intervals below.
 BLOCK, FULL_BLOCK, WITH_INTERVALS = 3, 6, 4
@@ -27,6 +28,12 @@ class Cell:
     interval: str = ""  # of the difference
     best: bool = False  # of its column
     clear: bool = False  # the difference's interval excludes 0
+
+    @property
+    def number(self) -> float:
+        """What a column is sorted by; a gap is below every figure."""
+        found = re.match(r"[+−]?[\d,]*\.?\d+", self.text)
+        return float(found.group().replace("−", "-").replace(",", "")) if found else -math.inf
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Table:
     data: str  # the data set whose page it stands on
     columns: Sequence[str]
     rows: Sequence[Row]
-    figures: pd.DataFrame  # every number in full precision, for CSV
+    figures: Sequence[Mapping[str, Any]]  # its numbers, for CSV
     caption: str = ""  # for a paper
     notes: Sequence[str] = ()
     missing: Sequence[str] = ()  # what is missing, with the command that fills it
@@ -79,8 +86,7 @@ def html(table: Table) -> str:
     """The table alone; numbers are sorted by `data-value`, gaps last."""
 
     def cell(one: Cell) -> str:
-        found = re.match(r"[+−]?[\d,]*\.?\d+", one.text or one.difference)
-        value = found.group().replace("−", "-").replace(",", "") if found else ""
+        value = one.number if math.isfinite(one.number) else ""
         return f'<td data-value="{value}">{_decorated(one, "<b>", "</b>", html_format.escape)}</td>'
 
     heads = "".join(f'<th scope="col" aria-sort="none"><button>{html_format.escape(name)}</button></th>'
@@ -97,10 +103,14 @@ def html(table: Table) -> str:
 
 
 def comma_separated(table: Table, digest: str) -> str:
-    """Every number with all its digits; the last column names the runs it is made of."""
-    return str(
-        table.figures.map(csv_cell).assign(runs=digest).to_csv(index=False, lineterminator="\n", float_format="%.6g")
-    )
+    """Numbers with six digits, which any machine computes alike; the last column names the runs they are made of."""
+    columns = [*dict.fromkeys(key for row in table.figures for key in row), "runs"]
+    rows = [[_comma_cell(({**row, "runs": digest}).get(key)) for key in columns] for row in table.figures]
+    return csv_text([columns, *rows])
+
+
+def _comma_cell(value: object) -> object:
+    return csv_cell(value) if not isinstance(value, float) else "" if math.isnan(value) else f"{value:.6g}"
 
 
 def latex(table: Table, digest: str, full: bool = False) -> str:
@@ -114,10 +124,10 @@ def latex(table: Table, digest: str, full: bool = False) -> str:
         rf"% \usepackage{{booktabs,threeparttable,array}}  runs {digest}",
         *(f"% missing: {line}".encode("ascii", "replace").decode() for line in table.missing),
         rf"\begin{{{kind}}}[tb]",
-        r"  \centering\footnotesize\setlength{\tabcolsep}{2.5pt}",
+        r"  \centering\footnotesize\setlength{\tabcolsep}{2pt}",
         r"  \begin{threeparttable}",
-        rf"  \caption{{{escape(_caption(table))}}}",
-        rf"  \label{{tab:{_label(table.name)}{'-full' * full}}}",
+        rf"  \caption{{{escape(' '.join((table.caption or table.title).split()[:CAPTION]))}}}",
+        rf"  \label{{tab:{re.sub(r'[^A-Za-z0-9.-]+', '-', table.name)}{'-full' * full}}}",
     ]
     intervals = any(cell.interval for row in table.rows for cell in row.cells)
     size = (WITH_INTERVALS if intervals else FULL_BLOCK) if full else BLOCK
@@ -125,14 +135,14 @@ def latex(table: Table, digest: str, full: bool = False) -> str:
     for number in range(count):
         block = places[number * len(places) // count : (number + 1) * len(places) // count]
         lines += [*([r"  \par\smallskip"] if number else []), *_tabular(table, block, full)]
-    notes = " ".join(escape(note) for note in table.notes)
+    notes = " ".join(escape(note) for note in table.notes if full or not note.startswith("Detectable"))
     lines += [rf"  \begin{{tablenotes}}[flushleft]\scriptsize \item {notes}", r"  \end{tablenotes}"] if notes else []
     return "\n".join([*lines, r"  \end{threeparttable}", rf"\end{{{kind}}}"]) + "\n"
 
 
 def _tabular(table: Table, places: Sequence[int], full: bool) -> list[str]:
     long = max(len(row.name) for row in table.rows) > 14
-    first = r">{\raggedright\arraybackslash\hangindent=1em}p{0.25\linewidth}" if long else "l"
+    first = r">{\raggedright\arraybackslash\hangindent=1em}p{0.28\linewidth}" if long else "l"
     shown = [escape(re.sub(r"[,;]? \(?%\)?|\[95 %\]", "", table.columns[place]).strip()) for place in places]
     heads = [
         rf"\parbox[b]{{{0.11 if full else 0.2}\linewidth}}{{\raggedleft {text}}}" if len(text) > 12 else text
@@ -142,8 +152,9 @@ def _tabular(table: Table, places: Sequence[int], full: bool) -> list[str]:
     lines += [f"    {' & '.join([escape(table.head), *heads])} \\\\", r"    \midrule"]
     for row in table.rows:
         cells = [row.cells[place] for place in places]
-        label = escape(row.name).replace(r"\_", r"\_\allowbreak ")
-        tops = [_bold(_small_scatter(escape(cell.text)), cell.best) for cell in cells]
+        label = escape(row.name).replace(r"\_", r"\_\allowbreak ").replace("=", r"=\allowbreak ")
+        texts = [_small_scatter(escape(cell.text)) for cell in cells]
+        tops = [rf"\textbf{{{text}}}" if cell.best else text for cell, text in zip(cells, texts, strict=True)]
         lines.append(f"    {' & '.join([label, *tops])} \\\\")
         if any(cell.difference and cell.text for cell in cells):
             told = [" ".join([cell.difference, cell.interval if full else ""]).strip() for cell in cells]
@@ -170,19 +181,6 @@ def escape(text: str) -> str:
 def _small_scatter(text: str) -> str:
     """What follows a mean, its deviation or its interval, in small type, as a column is narrow."""
     return re.sub(r" (\\ensuremath\{\\pm\} .*|\{\[\}.*)$", r"\\,{\\scriptsize \1}", text)
-
-
-def _bold(text: str, best: bool) -> str:
-    return rf"\textbf{{{text}}}" if best else text
-
-
-def _caption(table: Table) -> str:
-    words = (table.caption or table.title).split()
-    return " ".join(words[:CAPTION])
-
-
-def _label(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", name)
 
 
 def _decorated(cell: Cell, before: str, after: str, words: Callable[[str], str]) -> str:

@@ -12,9 +12,6 @@ from kd_experiments.reporting.frame import frame_of, row_of
 from kd_experiments.tracking.record import Record, as_record
 from kd_experiments.tracking.wandb_run import CONFIG_BESIDES, RECORD
 
-PAGE = 200  # runs asked for at a time
-TIMEOUT = 30  # seconds that the server has to answer
-
 
 def project_runs(entity: str | None, project: str) -> tuple[pd.DataFrame, str]:
     """The frame of a project and its address; `UserError` where there is no login, no connection or no such project.
@@ -23,21 +20,17 @@ def project_runs(entity: str | None, project: str) -> tuple[pd.DataFrame, str]:
     """
     import wandb
 
+    login = wandb.errors.UsageError, wandb.errors.AuthenticationError
     try:
-        api = wandb.Api(timeout=TIMEOUT)
+        api = wandb.Api(timeout=30)
         place = f"{entity or api.default_entity}/{project}"
-        found = [(run.id, run.config) for run in api.runs(place, lazy=False, per_page=PAGE)]
-    except wandb.errors.UsageError as error:
-        raise UserError("source=wandb: not logged in to Weights & Biases; log in with: wandb login") from error
-    except wandb.errors.AuthenticationError as error:
+        found = [(run.id, run.config) for run in api.runs(place, lazy=False, per_page=200)]
+    except (wandb.errors.Error, ValueError) as error:  # ValueError: no such project
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        what = "log in with: wandb login; then" if isinstance(error, login) else "check the connection, and"
         raise UserError(
-            f"source=wandb: {_sentence(error)}; check the connection, and log in with: wandb login"
-        ) from error
-    except (wandb.errors.CommError, wandb.errors.Error) as error:
-        raise UserError(f"source=wandb: {place} could not be read: {_sentence(error)}") from error
-    except ValueError as error:  # what the SDK raises for a project that is not there
-        raise UserError(
-            f"source=wandb: {_sentence(error)} of {place}; give entity=ENTITY project=PROJECT as in its address"
+            f"source=wandb: {entity or 'your'} {project} cannot be read: {reason}; {what} "
+            "give entity=ENTITY project=PROJECT as in the project's address"
         ) from error
     rows, complaints = [], []
     for name, config in found:
@@ -55,9 +48,3 @@ def record_of(config: Mapping[str, Any], where: str) -> Record:
         raise UserError(f"{where}: not a run of this program, or not ended")
     own = {key: value for key, value in config.items() if key not in CONFIG_BESIDES}
     return as_record({**kept, "config": own}, where)
-
-
-def _sentence(error: Exception) -> str:
-    """The first line of a message, without a full stop."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -8,8 +8,8 @@ from itertools import groupby
 from pathlib import Path
 
 from kd_experiments import files
+from kd_experiments.escaping import markdown as markdown_words
 from kd_experiments.places import home
-from kd_experiments.reporting import frame as frames
 from kd_experiments.reporting.figures import save
 from kd_experiments.reporting.page import page
 from kd_experiments.reporting.study import Study
@@ -18,6 +18,7 @@ from kd_experiments.reporting.tables import setting_table
 
 ROWS = 10  # of the table that a README opens with
 MANIFEST = "report/files.txt"
+BEGIN, END = "<!-- results: made by make tables -->", "<!-- /results -->"  # in the README of the checkout
 
 LAYOUT = """\
 Every number here was computed by this code; numbers from papers lie apart, in `published/`, each with its source.
@@ -25,14 +26,13 @@ Every number here was computed by this code; numbers from papers lie apart, in `
 | where | what |
 | --- | --- |
 | `runs.csv` | every run, one row: identity, seeds, figures of merit, machine; all else is made of it |
-| `tables/` | one page a data set, and each table in full precision as CSV |
+| `tables/` | one page a data set, and each table as CSV, numbers with six digits |
 | `figures/` | PDF, SVG and PNG (300 dpi), each with its caption and what it shows in words |
 | `report/index.html` | tables, figures and runs on one page that needs no network |
 | `cost/` | time and memory, where somebody vouched for a quiet machine |
 
 `make tables` makes every table anew from `runs.csv`, byte for byte; `make report` shows your own runs, which change
-nothing here. For LaTeX add `latex=true`, for another reference `reference=METHOD`:
-`python -m kd_experiments.reporting csv=results/runs.csv latex=true`.
+nothing here. `make paper TABLE=NAME` writes LaTeX of a table, NAME being that of its CSV file, to `paper/`.
 """
 
 
@@ -51,11 +51,18 @@ def write(
     made: dict[str, str] = {}
     if "tables" in what:
         made |= dict(_tables(study))
-        made |= {f"tables/{name}": text for name, text in _latex(study, tex)}
-        if cost:
-            made |= {f"cost/{table.name}.{end}": text for table in study.costs for end, text in _formats(study, table)}
+        for table in study.costs if cost else ():
+            made[f"cost/{table.name}.md"] = f"{markdown(table, 1)}\nRuns {study.digest}.\n"
+            made[f"cost/{table.name}.csv"] = comma_separated(table, study.digest)
         made["README.md"] = readme(study)
-        made["runs.csv"] = frames.to_csv(study.frame)
+        made["runs.csv"] = study.csv
+        if folder.resolve() == home() / "results":
+            front_page = home() / "README.md"
+            files.write_text(front_page, embedded(front_page.read_text(encoding="utf-8"), study))
+    for table in study.tables:
+        if tex in ("true", table.name):
+            made[f"paper/{table.name}.tex"] = latex(table, study.digest)
+            made[f"paper/{table.name}-full.tex"] = latex(table, study.digest, full=True)
     for name, text in made.items():
         files.write_text(folder / name, text)
     written = [folder / name for name in made]
@@ -71,31 +78,33 @@ def write(
 
 def readme(study: Study) -> str:
     """One table of at most ten rows, one figure and three sentences; the details folded below."""
-    lines = ["# Results", ""]
-    if study.main is not None:
-        table = _shortened(setting_table(study.main))
-        lines += [markdown(replace(table, notes=[], missing=[])), " ".join(study.sentences()), ""]
-        if study.drawings:
-            one = study.drawings[0]
-            lines += [f"![{one.words}](figures/{one.name}.svg)", "", one.caption, ""]
-        lines += [
-            "<details><summary>How to read it</summary>",
-            "",
-            *(f"- {note}" for note in table.notes),
-            "",
-            "</details>",
-            "",
-        ]
-    else:
-        lines += [" ".join(study.sentences()), ""]
     pages = sorted({table.data for table in study.tables})
-    contents = [
-        f"- [{name}](tables/{files.file_name(name)}.md): {sum(table.data == name for table in study.tables)} tables"
-        for name in pages
-    ]
-    folded = [*contents, *([""] if contents else []), LAYOUT]
-    lines += ["<details><summary>What is here</summary>", "", *folded, "</details>", "", f"Runs {study.digest}."]
-    return "\n".join(lines) + "\n"
+    contents = [f"- [{markdown_words(name)}](tables/{files.file_name(name)}.md)" for name in pages]
+    notes = [] if study.main is None else [f"- {markdown_words(note)}" for note in setting_table(study.main).notes]
+    parts = ["# Results", front(study), *([_folded("How to read it", notes)] if notes else [])]
+    return "\n\n".join([*parts, _folded("What is here", [*contents, "", LAYOUT]), f"Runs {study.digest}."]) + "\n"
+
+
+def front(study: Study, folder: str = "") -> str:
+    """What a reader sees first: the table, what it says in three sentences, and the figure, which lies in `folder`."""
+    told = markdown_words(" ".join(study.sentences()))
+    if study.main is None:
+        return told
+    table = markdown(replace(_shortened(setting_table(study.main)), notes=[], missing=[]), 3).strip()
+    parts = [f"![{markdown_words(one.words)}]({folder}figures/{one.name}.svg)\n\n{markdown_words(one.caption)}"
+             for one in study.drawings[:1]]  # fmt: skip
+    return "\n\n".join([table, told, *parts])
+
+
+def embedded(text: str, study: Study) -> str:
+    """A README with what the results folder beside it shows first, between the two markers."""
+    before, _, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{front(study, 'results/')}\n{END}{after}" if end else text
+
+
+def _folded(title: str, lines: Sequence[str]) -> str:
+    return "\n".join([f"<details><summary>{title}</summary>", "", *lines, "", "</details>"])
 
 
 def _shortened(table: Table) -> Table:
@@ -103,7 +112,7 @@ def _shortened(table: Table) -> Table:
     columns = (0, *table.paper)
     head, rest = list(table.rows[:3]), list(table.rows[3:])
     figure = table.paper[0]
-    rest.sort(key=lambda row: row.cells[figure].text, reverse=True)
+    rest.sort(key=lambda row: row.cells[figure].number, reverse=True)
     kept = [*head, *rest[: ROWS - 3]]
     rows = [replace(row, cells=[row.cells[place] for place in columns]) for row in table.rows if row in kept]
     return replace(table, columns=[table.columns[place] for place in columns], rows=rows)
@@ -119,17 +128,6 @@ def _tables(study: Study) -> Iterator[tuple[str, str]]:
         yield f"tables/{files.file_name(data)}.md", "\n".join(parts)
         for table in kept:
             yield f"tables/{table.name}.csv", comma_separated(table, study.digest)
-
-
-def _latex(study: Study, tex: str) -> Iterator[tuple[str, str]]:
-    for table in study.tables:
-        if tex == "true" or tex == table.name:
-            yield f"{table.name}.tex", latex(table, study.digest)
-            yield f"{table.name}-full.tex", latex(table, study.digest, full=True)
-
-
-def _formats(study: Study, table: Table) -> list[tuple[str, str]]:
-    return [("md", f"{markdown(table, 1)}\nRuns {study.digest}.\n"), ("csv", comma_separated(table, study.digest))]
 
 
 def _forget(folder: Path, written: set[str]) -> None:

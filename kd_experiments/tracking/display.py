@@ -9,11 +9,12 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from kd_experiments.errors import shortened
 from kd_experiments.tracking.words import duration
 from kd_experiments.training import parallel
 
 _SHOWN = (("val_top1", "val {:.1f} %"), ("test_top1", "test {:.1f} %"))
-BAR = 16  # characters
+BAR, LEFT = 16, 13  # characters of the bar, and of the longest `12.5 days left`
 
 
 class Display:
@@ -53,7 +54,8 @@ class Display:
                 transient=True,
             )
             self._bar.start()
-            self._bar.add_task(title, total=epochs, completed=done, figures="")
+            room = self.console.width - BAR - 2 * len(str(epochs)) - 1 - LEFT - 3
+            self._bar.add_task(shortened(title, max(room - 3, 1)), total=epochs, completed=done, figures="")
 
     def epoch(self, row: dict[str, float]) -> None:
         """Show one finished epoch."""

@@ -182,7 +182,7 @@ def read_record(path: Path) -> Record | None:
         raise UserError(f"{path}: cannot be read ({reason}); rerun=true makes it anew") from error
     known = content.pop(files.SUM_KEY, None) if isinstance(content, dict) else None
     record = as_record(content, str(path))
-    if known != files.sum_of(content):
+    if known != files.sum_of_read(content):
         raise UserError(f"{path}: damaged (its check sum is wrong); rerun=true makes it anew")
     return record
 

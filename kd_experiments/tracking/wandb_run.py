@@ -15,12 +15,7 @@ from kd_experiments.tracking.record import Record
 from kd_experiments.tracking.settings import WandbConfig
 
 RECORD = "record"  # the key of a W&B run's config that holds all of its record but the configuration itself
-CONFIG_BESIDES = {
-    RECORD,
-    "signature",
-    "sweep",
-    "_wandb",
-}  # keys of a W&B run's config that are not the run's configuration
+CONFIG_BESIDES = {RECORD, "signature", "sweep", "_wandb"}  # keys of its config that are not the run's configuration
 _TAG, _GROUP = 64, 128  # characters that the service takes
 
 
@@ -60,7 +55,7 @@ class WandbRun:
         self._run.define_metric("*", step_metric="epoch", summary="none")  # the summary is the record's, told once
 
     def log(self, row: Mapping[str, float]) -> None:
-        self._run.log(dict(row), step=int(row["epoch"]))
+        self._run.log(_in_percent(row), step=int(row["epoch"]))
 
     def finish(self, record: Record) -> None:
         """The record goes along, so that tables can be made of it."""
@@ -70,7 +65,7 @@ class WandbRun:
             if self._student is not None and record.status == "complete":
                 stack.callback(self._send, record, self._student)
             stack.callback(self._run.config.update, kept, allow_val_change=True)
-            stack.callback(self._run.summary.update, dict(record.metrics))
+            stack.callback(self._run.summary.update, _in_percent(record.metrics))
 
     def _send(self, record: Record, student: Path) -> None:
         import wandb
@@ -78,6 +73,11 @@ class WandbRun:
         artifact = wandb.Artifact(f"student-{record.signature}", type="model", metadata=dict(record.metrics))
         artifact.add_file(str(student))
         self._run.log_artifact(artifact)
+
+
+def _in_percent(figures: Mapping[str, float]) -> dict[str, float]:
+    """Shares in the unit of accuracies: a chart shows both."""
+    return {name: value * 100 if "_share" in name else value for name, value in figures.items()}
 
 
 def condition(record: Record) -> str:

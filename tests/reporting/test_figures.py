@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from kd_experiments.reporting import figures
-from kd_experiments.reporting.figures import COLUMN, PAGE, Drawing, house_style, save
+from kd_experiments.reporting.figures import COLUMN, PAGE, Drawing, house_style, of_sweep, save
 from kd_experiments.reporting.frame import runs
 from kd_experiments.reporting.study import Study
+from kd_experiments.sweeping.definitions import names, outline
 from tests.reporting.synthetic import record, several, write
 
 
@@ -93,12 +94,41 @@ def test_an_interval_beyond_the_axis_is_marked_with_its_value(tmp_path: Path) ->
     assert low > -30 and high < 40 and not overlapping(figure) and not clipped(figure)
 
 
-def test_few_seeds_are_points_and_many_are_intervals(tmp_path: Path) -> None:
-    few = [record(method, seed) for method in ("kd", "lrds") for seed in range(5)]
-    many = [record(method, seed) for method in ("kd", "lrds") for seed in range(6)]
-    captions = [Study(runs(write(tmp_path / name, *made))).drawings[0].caption
-                for name, made in (("few", few), ("many", many))]  # fmt: skip
-    assert "points are seeds" in captions[0] and "intervals of means" in captions[1]
+@pytest.mark.parametrize(("count", "shown"), [(5, 2), (6, 0)])
+def test_few_seeds_are_points_and_many_are_intervals(tmp_path: Path, count: int, shown: int) -> None:
+    made = [record(method, seed) for method in ("kd", "lrds") for seed in range(count)]
+    figure = drawn(Study(runs(write(tmp_path, *made))).drawings[0])
+    points = [line for line in figure.axes[0].lines if line.get_color() == "0.55"]
+    assert len(points) == shown and all(len(line.get_xdata()) == count for line in points)
+
+
+def test_no_interval_of_many_seeds_is_cut_in_silence(tmp_path: Path) -> None:
+    made = [record(method, seed, 99.0 + (seed == 0)) for method in ("kd", "lrds") for seed in range(6)]
+    figure = drawn(Study(runs(write(tmp_path, *made))).drawings[0])
+    high = figure.axes[0].get_xlim()[1]
+    made = [record("kd", seed, 100.0 - 4 * (seed == 0)) for seed in range(6)] + made[6:]
+    figure = drawn(Study(runs(write(tmp_path / "b", *made))).drawings[0])
+    assert high <= 100 and figure.axes[0].get_xlim()[1] <= 100
+    assert any(text.get_text().startswith("+10") for text in figure.axes[0].texts), "the end beyond 100 % is named"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", names())
+def test_every_sweep_has_a_figure_without_overlaps(tmp_path: Path, name: str) -> None:
+    made = []
+    for number, job in enumerate(outline(name).jobs):
+        typed = tuple(f"{key}={value}" for key, value in job.items())
+        seed = int(job.get("seed", "0"))
+        method = "none" if job.get("method") == "none" else "kd"
+        one = record(method, seed, 60 + number % 37 + seed / 7, values={"method.number": number})
+        made.append(one | {"typed": [*typed, f"+sweeps={name}"], "sweep": name,
+                           "label": {**one["label"], "method": f"{method} number={number}"}})  # fmt: skip
+    study = Study(runs(write(tmp_path, *made)))
+    assert [grid.sweep.name for grid in study.grids] == [name]
+    for drawing in of_sweep(study.grids[0]):
+        figure = drawn(drawing)
+        assert not overlapping(figure) and not clipped(figure), drawing.name
+        assert sum(len(legend.get_texts()) for legend in figure.legends) <= figures.SERIES + 1
 
 
 def test_at_most_eight_series(tmp_path: Path, study: Study) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from kd_experiments.reporting.__main__ import main
+from tests.conftest import PATIENCE
 from tests.reporting.synthetic import many, record, write
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -48,7 +49,7 @@ class Browser:
         return list(self.driver.find_elements(By.CSS_SELECTOR, selector))
 
     def until(self, holds: Callable[[], object]) -> None:
-        WebDriverWait(self.driver, 60, 0.05).until(lambda _: holds())
+        WebDriverWait(self.driver, PATIENCE, 0.05).until(lambda _: holds())
 
     def type(self, selector: str, text: str) -> None:
         self.find(selector).send_keys(Keys.CONTROL, "a", Keys.NULL, text or Keys.DELETE)
@@ -69,6 +70,9 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver.command_executor.client_config.timeout = PATIENCE
+    driver.set_page_load_timeout(PATIENCE)
+    driver.set_script_timeout(PATIENCE)
     try:
         yield Browser(driver)
     finally:
@@ -152,10 +156,13 @@ def test_no_page_is_wider_than_its_window(tmp_path: Path, browser: Browser, widt
 
 
 def test_ten_thousand_runs_make_a_page_that_answers(tmp_path: Path, browser: Browser) -> None:
-    write(tmp_path, *many(10_000))
-    begun = time.process_time()
-    assert main([f"paths.results={tmp_path}"]) == 0
-    assert time.process_time() - begun < 60
+    seconds = []
+    for count in (2_000, 10_000):  # a minute is for a machine with nothing else to do: here, that nothing is quadratic
+        write(tmp_path, *many(count))
+        begun = time.process_time()
+        assert main([f"paths.results={tmp_path}"]) == 0
+        seconds.append(time.process_time() - begun)
+    assert seconds[1] < 12 * seconds[0]
     page = tmp_path / "report" / "index.html"
     assert page.stat().st_size < 20e6
     browser.open(page)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from kd_experiments.reporting.frame import runs
+from kd_experiments.reporting.frame import rows, runs
+from kd_experiments.reporting.metrics import TOP1
 from kd_experiments.reporting.settings import covers, settings
 from kd_experiments.reporting.statistics import Difference, holm, interval
 from kd_experiments.reporting.table import comma_separated, markdown
@@ -18,7 +19,7 @@ from tests.reporting.synthetic import record, write
 
 
 def comparisons(folder: Path, *made: dict[str, Any]) -> list[Comparison]:
-    return [compare_setting(one) for one in settings(runs(write(folder, *made)))]
+    return [compare_setting(one) for one in settings(rows(runs(write(folder, *made))))]
 
 
 def row(comparison: Comparison, label: str) -> Any:
@@ -84,7 +85,7 @@ def test_the_same_seed_twice_is_left_out_and_said(tmp_path: Path) -> None:
     first = record("kd", 0, 80.0, values={"method.x": 1}, finished="2026-01-01T00:00:00+00:00")
     made = [first, record("kd", 0, 91.0), record("kd", 1, 92.0), record("none", 0), record("none", 1)]
     (found,) = comparisons(tmp_path, *made)
-    assert row(found, "kd").group.n == 2 and row(found, "kd").group.runs["metrics.test_top1_last"].min() == 91.0
+    assert row(found, "kd").group.n == 2 and min(row(found, "kd").group.values(TOP1)) == 91.0
     assert any(text.startswith("Left out: 1 earlier run of kd with the same") for text in setting_table(found).notes)
 
 
@@ -125,14 +126,14 @@ def test_an_unrelated_sweep_changes_no_star(tmp_path: Path) -> None:
     (before,) = comparisons(tmp_path / "a", *made)
     other = [record(f"lrds ratio={ratio}", seed, values={"selection.ratio": ratio}, sweep="small/lrds_ratio")
              for ratio in (0.5, 0.7) for seed in range(3)]  # fmt: skip
-    frame = runs(write(tmp_path / "b", *made, *other))
-    swept = frozenset(frame["signature"][frame["sweep"].notna()])
-    (after,) = [compare_setting(one, "", swept) for one in settings(frame)]
+    found = rows(runs(write(tmp_path / "b", *made, *other)))
+    swept = frozenset(run["signature"] for run in found if "sweep" in run)
+    (after,) = [compare_setting(one, "", swept) for one in settings(found)]
     assert comma_separated(setting_table(before), "x") == comma_separated(setting_table(after), "x")
 
 
 def test_settings_are_told_apart_by_words(tmp_path: Path) -> None:
     made = [record("kd", 0), record("kd", 0, epochs=40), record("kd", 0, noise=0.4), record("kd", 0, dataset="cifar10")]
-    slugs = [one.slug for one in settings(runs(write(tmp_path, *made)))]
+    slugs = [one.slug for one in settings(rows(runs(write(tmp_path, *made))))]
     assert slugs == ["cifar10-resnet20-resnet8", "digits-resnet20-resnet8-epochs20", "digits-resnet20-resnet8-epochs40",
                      "digits-symmetric0.4-resnet20-resnet8"]  # fmt: skip

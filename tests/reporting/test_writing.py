@@ -14,7 +14,7 @@ from kd_experiments.reporting import frame as frames
 from kd_experiments.reporting.__main__ import main
 from kd_experiments.reporting.study import Study
 from kd_experiments.reporting.table import CAPTION, latex
-from kd_experiments.reporting.writing import own_folder
+from kd_experiments.reporting.writing import BEGIN, END, MANIFEST, ROWS, embedded, own_folder, readme
 from tests.reporting.synthetic import METHODS, record, several, write
 
 
@@ -29,8 +29,8 @@ def test_tables_figures_and_page_carry_one_digest(tmp_path: Path) -> None:
     mark = frames.digest(frames.runs(tmp_path))
     made = files(tmp_path)
     expected = {"README.md", "runs.csv", "tables/digits.md", "report/index.html"}
-    expected |= {"figures/forest-digits-resnet20-resnet8.pdf", "tables/digits-resnet20-resnet8.tex"}
-    assert expected | {"tables/digits-resnet20-resnet8-full.tex"} <= set(made)
+    expected |= {"figures/forest-digits-resnet20-resnet8.pdf", "paper/digits-resnet20-resnet8.tex"}
+    assert expected | {"paper/digits-resnet20-resnet8-full.tex"} <= set(made)
     for name, content in made.items():
         if name not in ("runs.csv", "report/files.txt"):
             assert mark.encode() in content, name
@@ -53,10 +53,39 @@ def test_what_is_committed_here_is_made_of_its_runs(tmp_path: Path) -> None:
         pytest.skip("no run is committed yet")
     listed = subprocess.run(["git", "ls-files", "."], cwd=committed, capture_output=True, text=True, check=True).stdout
     assert main([f"csv={committed / 'runs.csv'}", f"out={tmp_path}", "write=tables"]) == 0
-    kept = {name for name in listed.split() if name.startswith("tables/") and not name.endswith(".tex")}
+    kept = {name for name in listed.split() if name.startswith("tables/")}
     assert kept | {"README.md", "runs.csv"} == set(files(tmp_path))
     for name, content in files(tmp_path).items():
         assert (committed / name).read_bytes() == content, name
+    study = Study(frames.runs(csv=committed / "runs.csv"))
+    front_page = (home() / "README.md").read_text()
+    assert BEGIN in front_page and embedded(front_page, study) == front_page
+    for name in listed.split():
+        if name.startswith(("figures/", "report/", "cost/")) and name != MANIFEST:
+            assert study.digest.encode() in (committed / name).read_bytes(), name
+
+
+def test_a_readme_shows_the_main_table_between_its_markers(tmp_path: Path) -> None:
+    study = Study(frames.runs(write(tmp_path, *several())))
+    text = embedded(f"before\n{BEGIN}\nold\n{END}\nafter\n", study)
+    assert text.startswith(f"before\n{BEGIN}\n") and text.endswith(f"{END}\nafter\n") and "old" not in text
+    assert embedded(text, study) == text and embedded("no markers", study) == "no markers"
+    assert 3 <= text.count("\n| ") <= 12 and "](results/figures/forest-" in text
+
+
+def test_a_results_folder_opens_with_one_short_table(tmp_path: Path) -> None:
+    text = readme(Study(frames.runs(write(tmp_path, *several()))))
+    opening, _, folded = text.partition("<details>")
+    assert opening.count("\n| ") - 2 <= ROWS and opening.count("![") == 1 and "Holm" in opening
+    assert "What is here" in folded and "tables/digits.md" in folded
+
+
+def test_latex_of_one_table_is_made_on_demand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, *(record(method, seed) for method in ("none", "kd") for seed in range(2)))
+    assert main([f"paths.results={tmp_path}", "write=nothing", "latex=digits-resnet20-resnet8"]) == 0
+    assert set(files(tmp_path)) == {f"paper/digits-resnet20-resnet8{end}.tex" for end in ("", "-full")}
+    assert main([f"paths.results={tmp_path}", "latex=digits-resnet20"]) == 2
+    assert "digits-resnet20-resnet8" in capsys.readouterr().err
 
 
 def test_own_runs_change_nothing_that_is_committed() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import wandb
 
+from kd_experiments.tracking.wandb_run import _in_percent
 from tests.conftest import Cli, records
 
 
@@ -93,3 +94,9 @@ def test_online_without_a_login_still_runs(cli: Cli, tmp_path: Path, monkeypatch
 def test_disabled_writes_nothing(cli: Cli, tmp_path: Path) -> None:
     assert cli("method=none", "tracking.mode=disabled").code == 0
     assert not (tmp_path / "wandb").exists()
+
+
+def test_shares_have_the_unit_of_accuracies() -> None:
+    assert _in_percent({"taught_share": 0.5, "test_top1": 90.0, "loss": 1.0}) == {
+        "taught_share": 50.0, "test_top1": 90.0, "loss": 1.0,
+    }  # fmt: skip

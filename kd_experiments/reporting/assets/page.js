@@ -56,7 +56,7 @@ function filterTables() {
   }
 }
 
-const COLUMNS = [["method", "method"], ["replicate", "seeds"], ["stage", "setting"], ["teacher", "teacher"], ["data.train", "images"],
+const COLUMNS = [["method", "method"], ["seeds", "seeds"], ["stage", "setting"], ["teacher", "teacher"], ["data.train", "images"],
   ["recipe.epochs", "epochs"], ["metrics.test_top1_last", "top-1 (%)"], ["status", "status"], ["finished", "finished (UTC)"]];
 
 function written(value, digits) {
@@ -79,7 +79,7 @@ function listRuns() {
   const count = runs.length.toLocaleString("en");
   find("#run-count").textContent = shown.length === runs.length ? `${count} runs` : `${shown.length.toLocaleString("en")} of ${count} runs`;
   const rows = shown.slice(first, first + PAGE).map((run) => {
-    const box = make("input", null, { type: "checkbox", "aria-label": `compare ${run.method} ${run.replicate}` });
+    const box = make("input", null, { type: "checkbox", "aria-label": `compare ${run.method} ${run.seeds}` });
     box.checked = ticked.includes(run.signature);
     box.addEventListener("change", () => {
       ticked = ticked.filter((one) => one !== run.signature).concat(box.checked ? [run.signature] : []).slice(-2);
@@ -138,8 +138,9 @@ async function showRun(signature) {
   if (!run) return complain(`no run ${signature} in this page`);
   const parts = [make("p", null, {}, make("a", "Back to all runs", { href: "#runs" })), make("h1", `${run.method}, ${run.replicate}`), make("p", run.setting)];
   if (run.error) parts.push(make("h2", "Error"), make("pre", run.error, { id: "error" }));
+  const quoted = (word) => /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`;
   const command = (run.typed || []).some((word) => word.startsWith("+sweeps=")) ? "python -m kd_experiments --multirun " : "python -m kd_experiments ";
-  parts.push(make("h2", "Run it again"), make("pre", `${command}${(run.typed || []).join(" ")} rerun=true`));
+  parts.push(make("h2", "Run it again"), make("pre", `${command}${[...(run.typed || []).map(quoted), "rerun=true"].join(" ")}`));
   const chunks = all("script.details"), chunk = chunks[run.chunk];
   const more = chunk ? (await unpack(chunk))[signature] : null;
   if (more) {
@@ -190,6 +191,7 @@ async function start() {
     const run = {};
     for (const name of names) { const { values, at } = packed.columns[name]; run[name] = at ? values[at[place]] : values[place]; }
     run.setting = run.teacher ? `${run.stage}, taught by ${run.teacher}` : run.stage;
+    run.seeds = run.replicate.split(", ").filter((part) => part.startsWith("seed=") || !part.endsWith("=0")).join(", ");
     run.chunk = Math.floor(place / packed.size);
     run.text = [run.method, run.replicate, run.setting, run.status, run.signature, run.sweep].join(" ").toLowerCase();
     return run;
