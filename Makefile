@@ -17,7 +17,7 @@ install = { $(RUN) -m pip install --quiet --disable-pip-version-check 'uv>=0.5' 
 	$(RUN) -m pip install --disable-pip-version-check -e '$(1)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow soak lint sweep sweeps-list status tables paper figures report methods networks bench check-gpu profile clean
+.PHONY: help setup demo test test-slow soak lint sweep sweeps-list status tables latex figures report methods networks bench check-gpu profile clean
 
 help:  ## list the targets
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## (.*)/  make \1\t\2/; s/data-%/data-NAME/' | expand -t 20
@@ -74,8 +74,8 @@ status: setup  ## every run below $(RESULTS): done, running or failed, and why
 tables: setup  ## every committed table anew from $(RESULTS)/runs.csv, byte for byte
 	$(RUN) -m kd_experiments.reporting csv=$(RESULTS)/runs.csv write=tables $(ARGS)
 
-paper: setup  ## LaTeX of a committed table, for a paper and its supplement: make paper TABLE=sweep-small-lrds_ratio
-	@test -n "$(TABLE)" || { echo "error: which table? make paper TABLE=NAME; results/tables/NAME.csv names them"; exit 2; }
+latex: setup  ## LaTeX of a committed table, for a paper and its supplement: make latex TABLE=sweep-small-lrds_ratio
+	@test -n "$(TABLE)" || { echo "error: which table? make latex TABLE=NAME; results/tables/NAME.csv names them"; exit 2; }
 	$(RUN) -m kd_experiments.reporting csv=$(RESULTS)/runs.csv write=nothing latex=$(TABLE) $(ARGS)
 
 figures: setup  ## figures of your own runs in $(RESULTS)/runs

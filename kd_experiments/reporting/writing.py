@@ -32,7 +32,7 @@ Every number here was computed by this code; numbers from papers lie apart, in `
 | `cost/` | time and memory, where somebody vouched for a quiet machine |
 
 `make tables` makes every table anew from `runs.csv`, byte for byte; `make report` shows your own runs, which change
-nothing here. `make paper TABLE=NAME` writes LaTeX of a table, NAME being that of its CSV file, to `paper/`.
+nothing here. `make latex TABLE=NAME` writes LaTeX of a table, NAME being that of its CSV file, to `paper/`.
 """
 
 
