@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from kd_experiments import stopping
 from kd_experiments.networks import build
 from tests.conftest import TINY, Cli, records
 
@@ -58,7 +60,7 @@ def test_an_interrupted_teacher_goes_on(cli: Cli, tmp_path: Path, monkeypatch: p
 
     def pull(self: Display, row: dict[str, float]) -> None:
         if row["epoch"] == 1:
-            raise KeyboardInterrupt
+            raise stopping.Stopped(signal.SIGINT)
         real(self, row)
 
     monkeypatch.setattr(Display, "epoch", pull)

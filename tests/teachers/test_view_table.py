@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from kd_experiments import stopping
 from kd_experiments.data.digits import read_digits
 from kd_experiments.data.label_noise import NoNoise
 from kd_experiments.data.load import DatasetConfig, load
@@ -257,7 +259,7 @@ def test_a_resumed_run_does_not_depend_on_the_table(cli: Cli, tmp_path: Path, mo
 
     def interrupted(self: Training, epoch: int) -> dict[str, float]:
         if epoch == 1 and self.source is not None:
-            raise KeyboardInterrupt
+            raise stopping.Stopped(signal.SIGINT)
         return train_epoch(self, epoch)
 
     monkeypatch.setattr(Training, "train_epoch", interrupted)
