@@ -22,6 +22,7 @@ from kd_experiments.cli import layers
 from kd_experiments.config import Config, check
 from kd_experiments.errors import UserError
 from kd_experiments.identity import EXCLUDED, flattened, signature
+from kd_experiments.tracking import machine
 from tests.conftest import Cli, composed, records
 
 METHODS = layers.choices("method")
@@ -229,17 +230,55 @@ def test_own_images_are_named_by_their_content(tmp_path: Path) -> None:
     def named(folder: Path) -> str:
         return signature(check(composed("dataset=image_folder", f"dataset.root={folder}", f"paths.results={tmp_path}")))
 
+    def setting(folder: Path) -> str:
+        made = check(composed("dataset=image_folder", f"dataset.root={folder}", f"paths.results={tmp_path}"))
+        return naming.label_of(made).stage  # what tables keep apart
+
     two = photos(tmp_path / "two")
-    first = named(two)
+    first, stage = named(two), setting(two)
     shutil.move(two, tmp_path / "moved")
     assert named(tmp_path / "moved") == first
-    assert named(photos(tmp_path / "three", classes=3)) != first
+    assert setting(tmp_path / "moved") == stage
+    three = photos(tmp_path / "three", classes=3)
+    assert named(three) != first and setting(three) != stage
     (tmp_path / "moved" / "train" / "class0" / "0.png").unlink()
     fewer = named(tmp_path / "moved")
     assert fewer != first
     changed = tmp_path / "moved" / "train" / "class0" / "1.png"
     Image.fromarray(np.zeros((9, 9, 3), dtype=np.uint8)).save(changed)
     assert named(tmp_path / "moved") not in (first, fewer)
+
+
+def test_every_number_format_has_its_own_teacher() -> None:
+    """Its answers are kept below its signature: no table holds rows of two formats."""
+    formats = ("float32", "bfloat16")
+    made = [config("method=kd", f"precision={precision}", "device=cpu") for precision in formats]
+    assert len({identity.teacher_signature(one) for one in made}) == 2
+    assert len({naming.label_of(one).stage for one in made}) == 2
+
+
+def test_an_untracked_method_is_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commit in a record says so where a file of the package or the configuration is not in it."""
+    monkeypatch.setattr(machine, "PACKAGE", tmp_path / "package")
+    monkeypatch.setattr(machine, "home", lambda: tmp_path)
+    for name in ("package/kd.py", "conf/config.yaml", "pyproject.toml", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
+        subprocess.run([*git, *arguments], check=True)
+
+    def commit() -> str | None:
+        machine._commit.cache_clear()
+        return machine._commit(())
+
+    clean = commit()
+    assert clean is not None and "+" not in clean
+    (tmp_path / "notes.txt").write_text("not the package's")
+    assert commit() == clean
+    (tmp_path / "package" / "wttm.py").write_text("class Wttm: ...")
+    assert commit() == f"{clean}+changes"
+    machine._commit.cache_clear()
 
 
 def test_own_modules_are_named_by_their_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
