@@ -9,7 +9,6 @@ CHECKED := $(VENV)/.ready-for-tests
 # Compiled modules are kept, also where the environment says otherwise: torch alone imports two thousand, and every
 # process would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
-compile = { $(RUN) -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true; }
 
 # Install with uv, which takes a third of pip's time and shows how far it is; with pip where uv cannot be had.
 install = { $(RUN) -m pip install --quiet --disable-pip-version-check 'uv>=0.5' && \
@@ -30,13 +29,11 @@ $(READY): pyproject.toml
 	@test -x $(RUN) || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing what a run needs into $(VENV) (torch and its libraries are most of it)"
 	@$(call install,.)
-	@$(compile)
 	@touch $@
 
 $(CHECKED): $(READY)
 	@echo "installing what the tests need into $(VENV)"
 	@$(call install,.[dev])
-	@$(compile)
 	@touch $@
 
 demo: setup  ## the main job on the embedded data set: LRDS, its teacher included
