@@ -106,7 +106,8 @@ class Study:
         rows, base = self.main.rows, self.main.reference
         complete = sum(run["status"] in DONE for run in self.runs)
         largest = f"the largest compares {len(rows)} conditions on {self.main.setting.title}"
-        here = f"{complete:,} runs in {len(self.settings)} settings; {largest}."
+        several = "s" * (len(self.settings) != 1)
+        here = f"{complete:,} runs in {len(self.settings)} setting{several}; {largest}."
         known = [(row.group.spread(TOP1).mean, place) for place, row in enumerate(rows) if row.group.spread(TOP1).n]
         if not known:
             return [here, "Every condition has diverged runs.", "There is nothing to conclude."]
