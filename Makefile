@@ -39,7 +39,9 @@ $(CHECKED): $(READY)
 demo: setup  ## the main job on the embedded data set: LRDS, its teacher included
 	$(RUN) -m kd_experiments method=lrds selection.ratio=0.8 paths.results=$(RESULTS)
 
-test: lint  ## lint, then the tests that need nothing but Python
+test: $(CHECKED)  ## style, then the tests that need nothing but Python (types: make lint)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses=4 -m "not slow" $(ARGS)
 
 test-slow: $(CHECKED)  ## the other tests: schedulers, browser, processes that are killed, ten thousand records, the wheel
