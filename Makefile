@@ -60,8 +60,8 @@ lint: $(CHECKED)  ## style and types, and known vulnerabilities of the packages 
 		if grep -qE 'Found [0-9]+ known vulnerabilit' $(VENV)/audit.log; then cat $(VENV)/audit.log; \
 		elif [ $$code -ne 0 ]; then echo "pip-audit: the registry does not answer, nothing was compared"; fi; fi
 
-sweep: setup  ## run what is missing of a sweep: make sweep NAME=small/lrds_ratio ARGS="hydra/launcher=parallel threads=1"
-	@test -n "$(NAME)" || { echo "error: which sweep? make sweep NAME=small/lrds_ratio; make sweeps-list names all"; exit 2; }
+sweep: setup  ## run what is missing of a sweep: make sweep NAME=lrds_ratio ARGS="experiment=small/digits hydra/launcher=parallel threads=1"
+	@test -n "$(NAME)" || { echo "error: which sweep? make sweep NAME=lrds_ratio; make sweeps-list names all"; exit 2; }
 	$(RUN) -m kd_experiments --multirun +sweeps=$(NAME) paths.results=$(RESULTS) $(ARGS)
 
 sweeps-list: setup  ## every sweep: how many runs, how many are done, how long the rest takes
@@ -73,7 +73,7 @@ status: setup  ## every run below $(RESULTS): done, running or failed, and why
 tables: setup  ## every committed table anew from $(RESULTS)/runs.csv, byte for byte
 	$(RUN) -m kd_experiments.reporting csv=$(RESULTS)/runs.csv write=tables $(ARGS)
 
-latex: setup  ## LaTeX of a committed table, for a paper and its supplement: make latex TABLE=sweep-small-lrds_ratio
+latex: setup  ## LaTeX of a committed table, for a paper and its supplement: make latex TABLE=sweep-lrds_ratio
 	@test -n "$(TABLE)" || { echo "error: which table? make latex TABLE=NAME; results/tables/NAME.csv names them"; exit 2; }
 	$(RUN) -m kd_experiments.reporting csv=$(RESULTS)/runs.csv write=nothing latex=$(TABLE) $(ARGS)
 

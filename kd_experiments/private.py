@@ -107,6 +107,7 @@ def group_choices(group: str) -> list[str]:
 def files_read_once() -> Iterator[None]:
     """Inside, Hydra reads every configuration file once, not once for every configuration it composes."""
     import copy
+    from unittest.mock import patch  # sets an attribute and puts it back
 
     from hydra._internal.config_repository import ConfigRepository
 
@@ -118,11 +119,8 @@ def files_read_once() -> Iterator[None]:
             known[config_path] = load(self, config_path)
         return copy.deepcopy(known[config_path])
 
-    ConfigRepository.load_config = remembered  # type: ignore[method-assign]  # put back below
-    try:
+    with patch.object(ConfigRepository, "load_config", remembered):
         yield
-    finally:
-        ConfigRepository.load_config = load  # type: ignore[method-assign]  # as it was
 
 
 def loading_classes() -> tuple[Any, Any]:

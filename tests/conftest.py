@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -51,11 +52,19 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[COMPOSED] = tempfile.mkdtemp(prefix="kd-composed-")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Without slow tests, modules of nothing else are not imported: browsers and schedulers take a while each."""
+    if config.option.markexpr != "not slow" or collection_path.suffix != ".py":
+        return None
+    wholly_slow = re.search(r"^pytestmark = \[?pytest\.mark\.slow\b", collection_path.read_text(), re.MULTILINE)
+    return True if wholly_slow else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     until = item.config.getoption("--until")
     if until is not None and time.time() > until:
-        pytest.skip("its turn did not come in time")
+        pytest.skip("its turn did not come in time")  # only where --until was given: the closing lines count them
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

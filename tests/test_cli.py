@@ -108,7 +108,7 @@ def test_sweep_of_methods_and_seeds_shares_one_teacher(cli: Cli, tmp_path: Path)
 
 def test_named_sweeps_are_found_from_any_folder(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    answer = cli("--cfg", "hydra", "-p", "hydra.sweeper", "+sweeps=small/fashion_noise", tiny=False)
+    answer = cli("--cfg", "hydra", "-p", "hydra.sweeper", "+sweeps=cmd_noise_symmetric", tiny=False)
     assert answer.code == 0 and "cmd_p" in answer.out
 
 

@@ -19,6 +19,7 @@ from kd_experiments import files, single_run
 from kd_experiments.config import check
 from kd_experiments.data.decode import BrokenImage, open_rgb
 from kd_experiments.errors import UserError
+from kd_experiments.identity import signature
 from kd_experiments.sweeping.run_status import every_run_status
 from kd_experiments.teachers.checkpoint_file import read_state
 from kd_experiments.tracking.record import LabelFacts, Machine, Record, every_record
@@ -71,7 +72,7 @@ def test_values_that_nobody_thought_of(data: st.DataObject) -> None:
         config = check(content)
         for epoch in (0, config.recipe.epochs - 1):
             config.recipe.for_samples(1000).lr_at(epoch, 0, config.recipe.steps_per_epoch(1000))
-        config.signature()
+        signature(config)
     except UserError as error:
         assert 0 < len(str(error)) < 2000 and "\n" not in str(error)
 
@@ -141,8 +142,12 @@ LINES: list[list[str]] = [
 @pytest.mark.parametrize("line", LINES, ids=lambda line: " ".join(line)[:40].encode("unicode_escape").decode())
 def test_named_command_lines(cli: Cli, monkeypatch: pytest.MonkeyPatch, line: list[str]) -> None:
     """Each is refused in a sentence, or means something: then nothing is run here."""
-    monkeypatch.setattr(single_run, "run", lambda *arguments, **named: pytest.skip("it means something"))
+
+    def means_something(*arguments: object, **named: object) -> None:
+        raise SystemExit(0)
+
+    monkeypatch.setattr(single_run, "run", means_something)
     answer = cli(*line)
-    assert answer.code == 2, answer
+    assert answer.code == 2 or (answer.code == 0 and not answer.err), answer
     assert "Traceback" not in answer.err and len(answer.err) < 3000
     assert all(character.isprintable() or character == "\n" for character in answer.err)

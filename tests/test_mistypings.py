@@ -69,7 +69,7 @@ def test_habits_are_answered(typed: str, words: str | None) -> None:
     [
         "method=kd seed=0",
         "--multirun method=none,kd seed=0,1",
-        "-m +sweeps=small/lrds_ratio",
+        "-m +sweeps=lrds_ratio",
         "--cfg job",
         "--cfg hydra -p hydra.sweeper",
         "--signature method=kd",

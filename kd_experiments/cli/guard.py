@@ -9,7 +9,7 @@ which calls `install`, before it composes its job.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import yaml
@@ -155,6 +155,8 @@ def refuse_calls(composed: DictConfig) -> None:
             raise UserError(
                 f"{where}={_shown(value)}: refused, only ext://sys.stdout and ext://sys.stderr may be named"
             )
+        if where.startswith("hydra.verbose.") and not isinstance(value, str):
+            raise UserError(f"{where}={_shown(value)}: expected the name of a logger, such as hydra.verbose=[hydra]")
         if where == "hydra.sweeper.custom_search_space" and value is not None:
             raise UserError(f"{where}={_shown(value)}: refused, it would be called; give the intervals themselves")
 
@@ -173,12 +175,12 @@ def _leaves(composed: DictConfig) -> Iterator[tuple[str, str, Any]]:
         if isinstance(value, dict):
             yield from ((f"{where}.{name}", name, text) for name, text in value.items())
             continue
-        if not isinstance(value, Container):
+        if not isinstance(value, DictConfig | ListConfig):
             yield where, key, value
             continue
         if private.has_no_value(value):
             continue
-        names = range(len(value)) if isinstance(value, ListConfig) else list(value.keys())  # type: ignore[attr-defined]  # a DictConfig
+        names: Iterable[Any] = value.keys() if isinstance(value, DictConfig) else range(len(value))
         for name in names:
             full = f"{where}.{name}" if where else str(name)
             waiting.append((full, str(name), _value(value, name), depth + 1))

@@ -12,7 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -52,9 +52,7 @@ class Drawing:
 @contextmanager
 def house_style() -> Iterator[None]:
     """Draw and save inside this: matplotlib's defaults and ours, whatever the user's own settings are."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(LOOK)  # type: ignore[arg-type]  # the names are matplotlib's
+    with matplotlib.style.context(LOOK, after_reset=True):
         yield
 
 
@@ -101,7 +99,7 @@ def of_setting(comparison: Comparison) -> list[Drawing]:
 
 def of_sweep(grid: Grid) -> list[Drawing]:
     """Accuracy over the swept values, a line or a row of points for each other choice; a forest where rows are all."""
-    title = grid.sweep.title.rstrip(".")
+    title = grid.title
     if not grid.sweep.table.columns or len(grid.columns) < 2:
         named = [(cell_words(grid, row), grid.compared[row, column]) for row, column in grid.groups]
         return _forests(grid.name, title, named, reference_words(grid)) if len(named) > 1 else []

@@ -73,10 +73,13 @@ def holm(differences: Sequence[Difference | None]) -> list[bool]:
     """
     from statsmodels.stats.multitest import multipletests  # takes a while to import
 
-    tested = [place for place, one in enumerate(differences) if one is not None and not math.isnan(one.p)]
-    rejected = multipletests([differences[place].p for place in tested], LEVEL, "holm")[0] if tested else []  # type: ignore[union-attr]  # tested
-    stay = {place for place, one in zip(tested, rejected, strict=True) if one}
-    return [place in stay and one is not None and one.n >= FEWEST_STARRED for place, one in enumerate(differences)]
+    tested = [(place, one) for place, one in enumerate(differences) if one is not None and not math.isnan(one.p)]
+    rejected = multipletests([one.p for _, one in tested], LEVEL, "holm")[0] if tested else []
+    starred = {
+        place for (place, one), is_rejected in zip(tested, rejected, strict=True)
+        if is_rejected and one.n >= FEWEST_STARRED
+    }  # fmt: skip
+    return [place in starred for place in range(len(differences))]
 
 
 @cache

@@ -129,10 +129,11 @@ class Study:
         name = self.asked or newest.get("sweep")
         with contextlib.suppress(UserError):  # a file of the user's own that is wrong: told where it counts
             grids = [grid for grid in self.grids if grid.sweep.name == name]
-            for grid in grids or [swept.grid_of(name, self.runs)] if name in names() else ():
+            found = grids or (swept.grids_of(str(name), self.runs) if name in names() else [])
+            for grid in sorted(found, key=lambda grid: newest not in grid.runs):
                 named = [(swept.cell_words(grid, *place), one) for place, one in grid.compared.items()]
                 if named:
-                    there = f"{name}: {grid.jobs} of {len(grid.sweep.jobs)} runs"
+                    there = f"{grid.sweep.words}: {grid.jobs} of {len(grid.sweep.jobs)} runs"
                     return compact(named, swept.reference_words(grid), there)
         mine = next(one for one in self.settings if newest in one.runs)
         known = [one for one in self.comparisons if one.setting is mine]

@@ -17,10 +17,9 @@ from kd_experiments.reporting.settings import BASELINE, DONE, Group, method_titl
 from kd_experiments.reporting.statistics import average_ranks, spread
 from kd_experiments.reporting.table import Cell, Row, Table
 from kd_experiments.sweeping.definitions import Outline, names, outline, read
+from kd_experiments.sweeping.overlays import beside, overlays, said
 
 ENOUGH = 0.5  # of a sweep's runs, for a table that nobody asked for by name
-UNSAID = ("paths.", "tracking.", "hydra", "+sweeps=", "device=", "threads=", "rerun=", "capture=", "snapshots=",
-          "imports=")  # fmt: skip
 
 Coordinate = tuple[str, ...]
 Made = dict[frozenset[tuple[str, str]], list[Run]]  # by the values of the swept keys
@@ -67,7 +66,19 @@ class Grid:
     @property
     def name(self) -> str:
         """For file names."""
-        return file_name(f"sweep-{self.sweep.name.replace('/', '-')}")
+        return file_name("-".join(["sweep", self.sweep.name.replace("/", "-"), *map(_slug, self._setting)]))
+
+    @property
+    def title(self) -> str:
+        """What the file says, and the setting that is laid over it."""
+        setting = [_in_words(*word.split("=", 1)) for word in self._setting]
+        return "; ".join([self.sweep.title.rstrip("."), *setting])
+
+    @property
+    def _setting(self) -> list[str]:
+        """What is laid over the sweep and makes neither rows nor columns nor replicates."""
+        shown = {*self.sweep.table.rows, *self.sweep.table.columns, "seed"}
+        return [word for word in self.sweep.over if word.partition("=")[0] not in shown]
 
     @property
     def numeric(self) -> bool:
@@ -83,12 +94,21 @@ class Grid:
         return self.groups.get((row, column))
 
 
-def grid_of(name: str, runs: Sequence[Run]) -> Grid:
+def grids_of(name: str, runs: Sequence[Run]) -> list[Grid]:
+    """One for every setting that the sweep was run in; its file's own setting where it was run in none."""
+    own = [run for run in runs if run.get("sweep") == name]
+    return [
+        _grid(outline(name, over), runs, own) for over in overlays(name, (run.get("typed", ()) for run in own)) or [()]
+    ]
+
+
+def _grid(sweep: Outline, runs: Sequence[Run], own: Sequence[Run]) -> Grid:
     """The runs of a sweep: those that it made, and those of the same signature that something else made."""
-    sweep = outline(name)
-    made = _by_values(sweep, runs)
-    if any(_key(job) not in made for job in sweep.jobs) and _may_share(name, runs):
-        made = _by_signature(name, runs) | made
+    made = _by_values(sweep, own)
+    if any(_key(job) not in made for job in sweep.jobs) and _may_share(
+        [run for found in made.values() for run in found], runs
+    ):
+        made = _by_signature(sweep, runs) | made
     cells: dict[tuple[Coordinate, Coordinate], dict[str, Run]] = {}
     for job in sweep.jobs:
         place = (_at(job, sweep.table.rows), _at(job, sweep.table.columns))
@@ -109,7 +129,7 @@ def grids(runs: Sequence[Run], asked: Sequence[str] = ()) -> list[Grid]:
     found = []
     for name in sorted((known & set(names())) | set(asked)):
         try:
-            found.append(grid_of(name, runs))
+            found += grids_of(name, runs)
         except UserError as error:  # a file of the user's own
             if name in asked:
                 raise
@@ -140,12 +160,12 @@ def sweep_table(grid: Grid) -> Table:
         notes.append("Average rank (1 is best) over the columns in which every ranked row was run without divergence.")
     return Table(
         name=grid.name,
-        title=grid.sweep.title.rstrip("."),
+        title=grid.title,
         data=str(grid.runs[0]["dataset.name"]),
         columns=[*columns, *(["average rank"] if ranks else [])],
         rows=[*_teachers(grid, bool(ranks)), *rows],
         figures=figures,
-        caption=f"Test top-1 (%). {grid.sweep.title}",
+        caption=f"Test top-1 (%). {grid.title}.",
         notes=notes,
         missing=_missing(grid),
         paper=tuple(range(len(columns))),
@@ -187,9 +207,7 @@ def _as_metrics(grid: Grid) -> Table:
         for row in grid.rows
     ]
     base = next((one.group for one in compared if one.is_reference), None)
-    return tables.metric_table(
-        grid.name, grid.sweep.title.rstrip("."), grid.runs, compared, base, grid.remarks, _missing(grid)
-    )
+    return tables.metric_table(grid.name, grid.title, grid.runs, compared, base, grid.remarks, _missing(grid))
 
 
 def _all_notes(grid: Grid) -> list[str]:
@@ -232,27 +250,29 @@ def _missing(grid: Grid) -> list[str]:
     return [f"{lacking} of {len(grid.sweep.jobs)} runs: {grid.sweep.command}"] if lacking else []
 
 
-def _by_values(sweep: Outline, runs: Sequence[Run]) -> Made:
-    """The runs that the sweep made, by their values of its keys; not those whose setting was changed."""
-    keys = set(sweep.jobs[0])
+def _by_values(sweep: Outline, own: Sequence[Run]) -> Made:
+    """The runs that the sweep made in this setting, by their values of its keys."""
+    keys = list(sweep.jobs[0])
+    same = beside(keys, sweep.over)
     found: Made = {}
-    for run in runs:
-        words = [word for word in run.get("typed", ()) if not word.startswith(UNSAID)]
-        values = dict(word.split("=", 1) for word in words if "=" in word)
-        if run.get("sweep") == sweep.name and set(values) == keys:
-            found.setdefault(frozenset(values.items()), []).append(run)
+    for run in own:
+        typed = run.get("typed", ())
+        values = said(typed)
+        if beside(keys, typed) == same and set(keys) <= set(values):
+            found.setdefault(frozenset((key, values[key]) for key in keys), []).append(run)
     return found
 
 
-def _may_share(name: str, runs: Sequence[Run]) -> bool:
-    """Whether something else made runs in the settings of this sweep, or it made none itself: composing it is slow."""
-    own = {run["stage"] for run in runs if run.get("sweep") == name}
-    return not own or any(run["stage"] in own for run in runs if run.get("sweep") != name)
+def _may_share(made: Sequence[Run], runs: Sequence[Run]) -> bool:
+    """Whether something else made runs in the settings of a sweep's, or it made none itself: composing it is slow."""
+    signatures, stages = {run["signature"] for run in made}, {run["stage"] for run in made}
+    return not made or any(run["stage"] in stages and run["signature"] not in signatures for run in runs)
 
 
-def _by_signature(name: str, runs: Sequence[Run]) -> Made:
+def _by_signature(sweep: Outline, runs: Sequence[Run]) -> Made:
     there = {run["signature"]: run for run in runs}
-    return {_key(job.overrides): [there[job.signature]] for job in read(name).jobs if job.signature in there}
+    jobs = read(sweep.name, over=sweep.over).jobs
+    return {_key(job.overrides): [there[job.signature]] for job in jobs if job.signature in there}
 
 
 def _key(job: Mapping[str, str]) -> frozenset[tuple[str, str]]:
@@ -261,6 +281,18 @@ def _key(job: Mapping[str, str]) -> frozenset[tuple[str, str]]:
 
 def _at(job: Mapping[str, str], keys: Sequence[str]) -> Coordinate:
     return tuple(job[key] for key in keys)
+
+
+def _in_words(key: str, value: str) -> str:
+    """What is laid over a sweep, for its title."""
+    return f"{key} = {value.strip('${}')}" if "${" in value else _value(key, value)
+
+
+def _slug(word: str) -> str:
+    """A part of a file name: `experiment=small/digits` is small-digits, `recipe.epochs=3` is epochs-3."""
+    key, _, value = word.partition("=")
+    named = value if key == "experiment" else f"{key.rsplit('.', 1)[-1]}-{value}"
+    return re.sub(r"[^\w.]+", "-", named).strip("-")
 
 
 def _is_number(text: str) -> bool:

@@ -21,6 +21,7 @@ clean     what may go, and its size: failed and damaged runs, sweeps that began 
 
   paths.results=DIR   where the runs lie (default: results)
   name=SWEEP          status: of this sweep's runs alone
+  over=WORDS          status: what is laid over that sweep, such as over="experiment=small/digits seed=0,1,2,3,4"
   runs=SIGNATURE,...  clean: these runs, too, such as mistyped ones
   older=DAYS          clean: every run that is older, too
   yes=true            clean: remove what is listed
@@ -38,13 +39,16 @@ def _answer(arguments: Sequence[str]) -> int:
     command, *rest = arguments or ("list",)
     if command not in COMMANDS:
         raise no_such_choice("command", command, COMMANDS)
-    own = {"status": {"name": ""}, "clean": {"runs": "", "older": "", "yes": "false"}}
+    own = {"status": {"name": "", "over": ""}, "clean": {"runs": "", "older": "", "yes": "false"}}
     values = parse(rest, {"paths.results": "results", **own.get(command, {})})
     results = Path(values["paths.results"])
     if command == "list":
         lines = listing(results)
     elif command == "status":
-        lines = status_of_one(values["name"], results) if values["name"] else status_of_all(results)
+        if values["over"] and not values["name"]:
+            raise UserError("over=... says what is laid over one sweep; name it, too: name=lrds_ratio")
+        one, over = values["name"], values["over"].split()
+        lines = status_of_one(one, results, over) if one else status_of_all(results)
     else:
         if values["yes"] not in ("true", "false"):
             raise no_such_choice("yes", values["yes"], ("true", "false"))

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict, read_write
 
 from kd_experiments.cli import guard
-from kd_experiments.sweeping.definitions import expand
+from kd_experiments.sweeping.definitions import expand, laid_over
 from kd_experiments.sweeping.outcome import read_outcome
 from kd_experiments.sweeping.progress import began
 from kd_experiments.sweeping.run_status import is_running
@@ -42,8 +42,12 @@ class SweepReport(Callback):
         sweeper = config.hydra.sweeper
         self.folder = Path(config.hydra.sweep.dir).absolute()
         if sweeper._target_.endswith(".BasicSweeper"):  # others choose their jobs as they go
+            typed = config.hydra.overrides.task
             params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-            jobs = expand([*params, *config.hydra.overrides.task])
+            jobs = expand(laid_over(params, typed))
+            with read_write(config.hydra), open_dict(config.hydra):  # the sweeper is made from this after the callback
+                for key in {word.partition("=")[0] for word in typed} & set(sweeper.params or {}):
+                    del sweeper.params[key]
             shared = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
             self.jobs = [" ".join(value for value in job if value not in shared) for job in jobs]
         self.results = Path(config.paths.results)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,10 +18,8 @@ from kd_experiments.sweeping.outcome import read_outcome
 from kd_experiments.sweeping.run_status import RunStatus, is_running, run_status
 from kd_experiments.tracking.record import read_record
 
-try:
+if sys.platform != "win32":  # which has no view tables that are filled by several processes
     import fcntl
-except ImportError:  # Windows has no view tables that are filled by several processes
-    fcntl = None  # type: ignore[assignment]
 
 _DAY = 86400.0
 
@@ -104,7 +103,7 @@ def _is_used(teacher: Path) -> bool:
     for path in teacher.glob("views-*.lock"):
         with open(path, "ab") as file:
             try:
-                if fcntl is not None:
+                if sys.platform != "win32":
                     fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 return True

@@ -1,4 +1,9 @@
-"""What the files below `sweeps/` define: the runs, their signatures, and the table they make."""
+"""What the files below `sweeps/` define: the runs, their signatures, and the table they make.
+
+A file names its runs in one setting. What is typed beside it is laid over: `+sweeps=lrds_ratio
+experiment=small/fashion_mnist seed=0,1,2,3,4` is the same table in another setting with other seeds. A key that the
+file sweeps takes the typed values in place of its own; any other key is the same for all runs.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import contextlib
 import hashlib
 import itertools
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -46,23 +52,24 @@ class Job:
 
 @dataclass(frozen=True)
 class Sweep:
-    """One file below `sweeps/`; `title` and `paper` stand in the comment at its head."""
+    """One file below `sweeps/`; `title` and `paper` stand in the comment at its head, `over` is laid over it."""
 
     name: str
     title: str
     paper: str
     table: TableLayout
     jobs: tuple[Job, ...]
+    over: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """Its name, and what is laid over it."""
+        return " ".join([self.name, *self.over])
 
     @property
     def command(self) -> str:
         """What runs all that is missing."""
-        return f"python -m kd_experiments --multirun +sweeps={self.name}"
-
-    def command_for(self, overrides: Mapping[str, str]) -> str:
-        """What runs one setting: some or all of the swept keys."""
-        chosen = [f"{key}={value}" for key, value in overrides.items()]
-        return " ".join(["python -m kd_experiments", f"+sweeps={self.name}", *chosen])
+        return _command(self.name, self.over)
 
 
 def names() -> list[str]:
@@ -74,8 +81,8 @@ def _files() -> dict[str, Path]:
     return files_below(sweep_folders())
 
 
-def read(name: str, results: Path | None = None) -> Sweep:
-    """The sweep of this name; `UserError` for an unknown one.
+def read(name: str, results: Path | None = None, over: Sequence[str] = ()) -> Sweep:
+    """The sweep of this name with `over` laid over it; `UserError` for an unknown one.
 
     Composing takes the better part of a tenth of a second for every combination of choices. With `results`, what came
     out is kept below that folder, for as long as neither the configuration files, nor the sweep's, nor the package
@@ -83,13 +90,13 @@ def read(name: str, results: Path | None = None) -> Sweep:
     """
     if name not in names():
         raise no_such_choice("+sweeps", name, names())
-    kept = None if results is None else results / "sweeps" / f"{name}.json"
-    made_from = _digest(name)
+    kept = None if results is None else results / "sweeps" / f"{'-'.join([name, *filter(None, [_brief(over)])])}.json"
+    made_from = _digest(name) + _brief(over)
     known = None if kept is None else _read_kept(kept, made_from)
     if known is not None:
         return known
     with _told_of(_files()[name]):
-        sweep = _compose_all(name)
+        sweep = _compose_all(name, over)
     if kept is not None:
         files.write_json(kept, {"made_from": made_from, "sweep": asdict(sweep)})
     return sweep
@@ -104,21 +111,58 @@ class Outline:
     paper: str
     table: TableLayout
     jobs: tuple[Mapping[str, str], ...]  # values of the swept keys
+    over: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """Its name, and what is laid over it."""
+        return " ".join([self.name, *self.over])
 
     @property
     def command(self) -> str:
-        return f"python -m kd_experiments --multirun +sweeps={self.name}"
+        return _command(self.name, self.over)
 
 
-def outline(name: str) -> Outline:
-    """The sweep of this name, from its file alone; `UserError` for an unknown one."""
+def _command(name: str, over: Sequence[str]) -> str:
+    return " ".join(["python -m kd_experiments --multirun", f"+sweeps={name}", *map(shlex.quote, over)])
+
+
+def outline(name: str, over: Sequence[str] = ()) -> Outline:
+    """The sweep of this name with `over` laid over it, from its file alone; `UserError` for an unknown one."""
     if name not in names():
         raise no_such_choice("+sweeps", name, names())
     path = _files()[name]
     with _told_of(path):
         content = _content(path)
-        jobs = [dict(text.split("=", 1) for text in job) for job in expand(_swept(content))]
-        return Outline(name, *_head(path), _layout(content.get("table") or {}, jobs), tuple(jobs))
+        swept = _swept(content)
+        jobs = _values_of(swept)
+        layout = _layout(content.get("table") or {}, jobs)
+        if over:
+            jobs = _values_of(laid_over(swept, over)[: len(swept)])
+            layout = _narrowed(layout, jobs)
+        return Outline(name, *_head(path), layout, tuple(jobs), tuple(over))
+
+
+def laid_over(swept: Sequence[str], typed: Sequence[str]) -> list[str]:
+    """The overrides of a file with what is typed besides: the file's keys in its order, then all others."""
+    given = {text.partition("=")[0]: text for text in typed}
+    own = [text.partition("=")[0] for text in swept]
+    replaced = [given.get(key, text) for key, text in zip(own, swept, strict=True)]
+    return [*replaced, *(text for text in typed if text.partition("=")[0] not in own)]
+
+
+def swept_values(name: str) -> dict[str, list[str]]:
+    """The keys that a sweep's file sweeps, each with its values in the order of the file."""
+    path = _files()[name]
+    with _told_of(path):
+        return {
+            text.partition("=")[0]: [job[0].partition("=")[2] for job in expand([text])]
+            for text in _swept(_content(path))
+        }
+
+
+def _values_of(swept: Sequence[str]) -> list[dict[str, str]]:
+    return [dict(text.split("=", 1) for text in job) for job in expand(swept)]
 
 
 def refuse_wrong(name: str, typed: Sequence[str]) -> None:
@@ -136,7 +180,7 @@ def refuse_wrong(name: str, typed: Sequence[str]) -> None:
 
     more = [word for word in typed if "=" in word and not word.startswith(("+sweeps=", "hydra", "imports="))]
     with _told_of(path), composer(), files_read_once():
-        _each(name, expand([*_swept(_content(path)), *more]), lambda config: None)
+        _each(name, expand(laid_over(_swept(_content(path)), more)), lambda config: None)
 
 
 def _content(path: Path) -> Any:
@@ -174,7 +218,8 @@ def _read_kept(path: Path, made_from: str) -> Sweep | None:
             sweep = content["sweep"]
             layout = {key: tuple(sweep["table"][key]) for key in ("rows", "columns")}
             table = TableLayout(**layout, reference=sweep["table"]["reference"])
-            return Sweep(**sweep | {"table": table, "jobs": tuple(Job(**job) for job in sweep["jobs"])})
+            jobs = tuple(Job(**job) for job in sweep["jobs"])
+            return Sweep(**sweep | {"table": table, "jobs": jobs, "over": tuple(sweep["over"])})
     return None
 
 
@@ -195,23 +240,19 @@ def _digest_of_all() -> bytes:
     return content.digest()
 
 
-def _compose_all(name: str) -> Sweep:
-    from hydra import compose
-    from omegaconf import OmegaConf
-
+def _compose_all(name: str, over: Sequence[str]) -> Sweep:
     from kd_experiments.cli.composing import composer
     from kd_experiments.identity import signature
     from kd_experiments.private import files_read_once
 
+    told = outline(name, over)
+    keys = set(told.jobs[0])
+    same = [word for word in over if word.partition("=")[0] not in keys]
+    jobs = [[*(f"{key}={value}" for key, value in job.items()), *same] for job in told.jobs]
     with composer(), files_read_once():
-        whole = compose("config", [f"+sweeps={name}"], return_hydra_config=True)
-        jobs = expand([f"{key}={value}" for key, value in (whole.hydra.sweeper.params or {}).items()])
         signatures = _each(name, jobs, signature)
-    overrides = [dict(text.split("=", 1) for text in job) for job in jobs]
-    title, paper = _head(_files()[name])
-    made = tuple(Job(values, signature) for values, signature in zip(overrides, signatures, strict=True))
-    layout: Any = OmegaConf.to_container(whole.get("table") or OmegaConf.create({}))
-    return Sweep(name, title, paper, _layout(layout, overrides), made)
+    made = tuple(Job(values, signature) for values, signature in zip(told.jobs, signatures, strict=True))
+    return Sweep(name, told.title, told.paper, told.table, made, told.over)
 
 
 def expand(overrides: Sequence[str]) -> list[list[str]]:
@@ -268,6 +309,20 @@ def _layout(given: Mapping[str, Any], jobs: Sequence[Mapping[str, str]]) -> Tabl
         if value not in swept.get(key, ()):
             raise UserError(f"table.reference: {key}={value} is not one of the sweep's values")
     return TableLayout(rows, columns, reference)
+
+
+def _narrowed(layout: TableLayout, jobs: Sequence[Mapping[str, str]]) -> TableLayout:
+    """Without the keys that have one value by now, and without a reference that is none of the values."""
+    values = {key: {job[key] for job in jobs} for key in jobs[0]}
+    rows, columns = (tuple(key for key in keys if len(values[key]) > 1) for keys in (layout.rows, layout.columns))
+    kept = {key: value for key, value in layout.reference.items() if key in (*rows, *columns)}
+    known = all(value in values[key] for key, value in kept.items())
+    return TableLayout(rows or layout.rows, columns, kept if known else {})
+
+
+def _brief(over: Sequence[str]) -> str:
+    """A file name's part that tells what is laid over from anything else; empty for nothing."""
+    return hashlib.sha256("\n".join(over).encode()).hexdigest()[:8] if over else ""
 
 
 def _head(path: Path) -> tuple[str, str]:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kd_experiments.errors import UserError
 from kd_experiments.sweeping.begun import begun
 from kd_experiments.sweeping.definitions import Sweep, names, outline, read
+from kd_experiments.sweeping.overlays import overlays
 from kd_experiments.sweeping.run_status import RunStatus, status_of, typical_seconds
 from kd_experiments.tracking.record import read_record
 from kd_experiments.tracking.words import duration
 
 
 def listing(results: Path) -> list[str]:
-    """Lines for a person, one a sweep; the time left is that of its finished runs, one after another."""
-    done = _done(results)
+    """Lines for a person, one a sweep and one for every setting that it was run in besides its file's.
+
+    The time left is that of its finished runs, one after another.
+    """
+    done, typed = _done(results)
     rows: list[tuple[str, ...]] = [("sweep", "runs", "done", "time left", "what it is")]
     every = names()
-    promising = begun(every, (config for _, config in done.values())) if done else []
+    promising = begun(every, (run.config for run in done.values())) if done else []
     wrong = []
     for name in every:
         try:
@@ -29,6 +34,8 @@ def listing(results: Path) -> list[str]:
             else:  # then no signature is needed, and they take a while to make
                 plan = outline(name)
                 rows.append((name, str(len(plan.jobs)), "0", "unknown", plan.title))
+            found = overlays(name, typed[name]) if name in typed else []
+            rows += [_row(read(name, results, over), done) for over in found if over]
         except UserError as error:
             wrong.append(f"left out: {error}")
     return [
@@ -36,30 +43,36 @@ def listing(results: Path) -> list[str]:
         *wrong,
         "",
         "time left: the median time of the sweep's finished runs, for those that are missing, one after another",
-        "run one:   python -m kd_experiments --multirun +sweeps=NAME",
+        "run one:   python -m kd_experiments --multirun +sweeps=NAME [experiment=small/fashion_mnist seed=0,1,2,3,4]",
         "look at one: python -m kd_experiments.sweeping status name=NAME",
     ]
 
 
-Done = Mapping[str, tuple[RunStatus, Mapping[str, Any]]]  # signature -> a run that is done, and its configuration
+@dataclass(frozen=True)
+class _Run:
+    status: RunStatus
+    config: Mapping[str, Any]
 
 
-def _done(results: Path) -> Done:
-    """Every run that is done; each record is read once."""
-    found = {}
+def _done(results: Path) -> tuple[dict[str, _Run], dict[str, list[Sequence[str]]]]:
+    """Every run that is done, by its signature, and what was typed for the runs of each sweep."""
+    found: dict[str, _Run] = {}
+    typed: dict[str, list[Sequence[str]]] = {}
     for path in (results / "runs").glob("*/record.json"):
         with contextlib.suppress(UserError):
             record = read_record(path)
             if record is not None and record.is_done:
-                found[path.parent.name] = (status_of(path.parent, record), record.config)
-    return found
+                found[path.parent.name] = _Run(status_of(path.parent, record), record.config)
+                if record.sweep is not None:
+                    typed.setdefault(record.sweep, []).append(record.typed)
+    return found, typed
 
 
-def _row(sweep: Sweep, done: Done) -> tuple[str, ...]:
-    own = [done[job.signature][0] for job in sweep.jobs if job.signature in done]
+def _row(sweep: Sweep, done: Mapping[str, _Run]) -> tuple[str, ...]:
+    own = [done[job.signature].status for job in sweep.jobs if job.signature in done]
     missing, each = len(sweep.jobs) - len(own), typical_seconds(own)
     left = "none" if not missing else "unknown" if each is None else duration(missing * each)
-    return sweep.name, str(len(sweep.jobs)), str(len(own)), left, sweep.title
+    return sweep.words, str(len(sweep.jobs)), str(len(own)), left, sweep.title
 
 
 def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:

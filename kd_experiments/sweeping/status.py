@@ -29,14 +29,14 @@ def status_of_all(results: Path) -> list[str]:
     return [*lines, "", f"{len(runs)} runs: {_counted(runs)}", *([f"all {common}"] if common else [])]
 
 
-def status_of_one(name: str, results: Path) -> list[str]:
+def status_of_one(name: str, results: Path, over: Sequence[str] = ()) -> list[str]:
     """Lines for a person: how far the sweep is, every run that is not complete, and the command for them."""
-    sweep = read(name, results)
+    sweep = read(name, results, over)
     runs = [(job, run_status(results / "runs" / job.signature)) for job in sweep.jobs]
     there = [run for _, run in runs if run is not None]
     none = len(runs) - len(there)
     counted = ", ".join(filter(None, [_counted(there), f"{none} not begun" if none else ""]))
-    lines = [f"{sweep.name}: {sweep.title}", f"{len(runs)} runs: {counted}"]
+    lines = [f"{sweep.words}: {sweep.title}", f"{len(runs)} runs: {counted}"]
     open_runs = [(job, run) for job, run in runs if run is None or run.status not in ("complete", "diverged")]
     for job, run in open_runs:
         lines += [_open_line(job, run), *([] if run is None else _reason(run))]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import mmap
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -23,10 +24,8 @@ from torch import Tensor
 
 from kd_experiments.files import told_plainly
 
-try:
+if sys.platform != "win32":  # where rows are never wrong, but two processes may compute the same one
     import fcntl
-except ImportError:  # Windows: rows are never wrong, but two processes may compute the same one
-    fcntl = None  # type: ignore[assignment]
 
 Format = Literal["float32", "float16"]
 Holds = Literal["logits", "embedding"]
@@ -175,7 +174,7 @@ class DiskTable:
 
     @contextlib.contextmanager
     def claim(self, samples: Tensor, wait: bool) -> Iterator[bool]:
-        if fcntl is None:
+        if sys.platform == "win32":
             yield True
             return
         # One byte of the lock file stands for one sample; the system frees the bytes of a process that dies.

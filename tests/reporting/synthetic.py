@@ -144,6 +144,9 @@ def many(count: int) -> Iterator[dict[str, Any]]:
     return itertools.islice(found, count)
 
 
+SETTING = "experiment=small/digits"  # laid over the sweep
+
+
 def several() -> list[dict[str, Any]]:
     """What a small study leaves: a setting of methods, a sweep of selection ratios, and a diverged run."""
     made = [record(method, seed, typed=(f"method={method}", f"seed={seed}")) for method in METHODS for seed in range(3)]
@@ -152,13 +155,13 @@ def several() -> list[dict[str, Any]]:
     ]
     made.append(record("fitnet", 3, top1=10.0))
     for strategy, ratio, seed in itertools.product(
-        ("influence", "random", "confidence", "loss", "teacher_correct", "influence_reversed"),
+        ("influence", "random", "confidence", "entropy", "loss", "teacher_correct", "influence_reversed"),
         ("0.5", "0.6", "0.7", "0.8", "0.9", "1.0"), (0, 1, 2),
     ):  # fmt: skip
-        typed = (f"selection={strategy}", f"selection.ratio={ratio}", f"seed={seed}", "+sweeps=small/lrds_ratio")
+        typed = (f"selection={strategy}", f"selection.ratio={ratio}", f"seed={seed}", "+sweeps=lrds_ratio", SETTING)
         parts = {"selection.name": strategy, "selection.ratio": float(ratio)}
         label = f"lrds selection={strategy} ratio={ratio}"
-        made.append(record(label, seed, sweep="small/lrds_ratio", typed=typed, values=parts))
+        made.append(record(label, seed, sweep="lrds_ratio", typed=typed, values=parts))
     return made
 
 

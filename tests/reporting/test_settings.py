@@ -124,7 +124,7 @@ def test_an_unrelated_sweep_changes_no_star(tmp_path: Path) -> None:
         for seed in range(3)
     ]
     (before,) = comparisons(tmp_path / "a", *made)
-    other = [record(f"lrds ratio={ratio}", seed, values={"selection.ratio": ratio}, sweep="small/lrds_ratio")
+    other = [record(f"lrds ratio={ratio}", seed, values={"selection.ratio": ratio}, sweep="lrds_ratio")
              for ratio in (0.5, 0.7) for seed in range(3)]  # fmt: skip
     found = rows(runs(write(tmp_path / "b", *made, *other)))
     swept = frozenset(run["signature"] for run in found if "sweep" in run)

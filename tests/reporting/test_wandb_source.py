@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import wandb
 
 from kd_experiments.reporting.__main__ import main
 from tests.reporting.synthetic import record, write
@@ -36,7 +35,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
                 raise ValueError(f"Could not find project {place}")
             return there
 
-    monkeypatch.setattr(wandb, "Api", Api)
+    monkeypatch.setattr("wandb.Api", Api)
     return there
 
 

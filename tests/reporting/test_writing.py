@@ -15,7 +15,7 @@ from kd_experiments.reporting.__main__ import main
 from kd_experiments.reporting.study import Study
 from kd_experiments.reporting.table import CAPTION, latex
 from kd_experiments.reporting.writing import BEGIN, END, MANIFEST, ROWS, embedded, own_folder, readme
-from tests.reporting.synthetic import METHODS, record, several, write
+from tests.reporting.synthetic import METHODS, SETTING, record, several, write
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -44,7 +44,7 @@ def test_the_committed_file_gives_the_same_bytes(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "runs")
     shutil.rmtree(tmp_path / "tables")
     assert main([f"csv={tmp_path / 'runs.csv'}", "write=tables"]) == 0
-    assert files(tmp_path) == first and any(name.startswith("tables/sweep-small-lrds_ratio") for name in first)
+    assert files(tmp_path) == first and any(name.startswith("tables/sweep-lrds_ratio-small-digits") for name in first)
 
 
 def test_what_is_committed_here_is_made_of_its_runs(tmp_path: Path) -> None:
@@ -132,18 +132,36 @@ def test_no_run_is_told_and_still_makes_a_page(tmp_path: Path, capsys: pytest.Ca
 
 def test_a_sweep_has_a_table_when_half_is_there_or_by_name(tmp_path: Path) -> None:
     whole = [one for one in several() if one["sweep"]]
-    half, less = whole[:54], whole[:53]
+    half, less = whole[:63], whole[:62]
     (grid,) = Study(frames.runs(write(tmp_path / "half", *half))).grids
-    assert grid.jobs == 54 and "54 of 108 runs" in Study(frames.runs(tmp_path / "half")).tables[0].missing[0]
+    assert grid.jobs == 63 and "63 of 126 runs" in Study(frames.runs(tmp_path / "half")).tables[0].missing[0]
     frame = frames.runs(write(tmp_path / "less", *less))
-    assert not Study(frame).grids and len(Study(frame, "small/lrds_ratio").grids) == 1
+    assert not Study(frame).grids and len(Study(frame, "lrds_ratio").grids) == 1
 
 
 def test_a_changed_setting_is_not_in_the_sweep_table(tmp_path: Path) -> None:
     whole = [one for one in several() if one["sweep"]]
     whole[0]["typed"].append("dataset=fashion_mnist")
-    (grid,) = Study(frames.runs(write(tmp_path, *whole))).grids
-    assert grid.jobs == 107
+    study = Study(frames.runs(write(tmp_path, *whole)))
+    (grid,) = study.grids
+    assert grid.jobs == 125 and grid.title.endswith("; digits")
+    of_it, other = Study(study.frame, "lrds_ratio").grids
+    assert {of_it.jobs, other.jobs} == {125, 1} and len({of_it.name, other.name}) == 2
+
+
+def test_further_seeds_and_values_of_a_sweep_are_in_its_table(tmp_path: Path) -> None:
+    whole = [one for one in several() if one["sweep"]]
+    typed = ("selection=random", "selection.ratio=0.75", "+sweeps=lrds_ratio", SETTING)
+    more = [
+        record("lrds ratio=0.75", seed, sweep="lrds_ratio", values={"selection.ratio": 0.75},
+               typed=(*typed, f"seed={seed}"))
+        for seed in (3, 4)
+    ]  # fmt: skip
+    (grid,) = Study(frames.runs(write(tmp_path, *whole, *more))).grids
+    assert [column[0] for column in grid.columns] == ["0.5", "0.6", "0.7", "0.8", "0.9", "1.0", "0.75"]
+    assert len(grid.groups[("random",), ("0.75",)].runs) == 2 and len(grid.sweep.jobs) == 7 * 7 * 5
+    assert {"seed=0,1,2,3,4", "selection.ratio=0.5,0.6,0.7,0.8,0.9,1.0,0.75"} < set(grid.sweep.over)
+    assert grid.sweep.command.endswith(SETTING)
 
 
 def test_a_paper_table_is_small(tmp_path: Path) -> None:

@@ -20,7 +20,15 @@ from kd_experiments.tracking.record import RunFolder
 from kd_experiments.training import parallel
 from tests.conftest import PATIENCE, TINY, Cli, records
 
-SWEEP = ("--multirun", "+sweeps=small/btkd_steps", "method=none,kd,btkd", "seed=0,1", *TINY, "recipe.epochs=6")
+SWEEP = (
+    "--multirun",
+    "+sweeps=btkd_steps",
+    "experiment=small/digits",
+    "method=none,kd,btkd",
+    "seed=0,1",
+    *TINY,
+    "recipe.epochs=6",
+)
 
 
 def start(results: Path) -> subprocess.Popen[str]:

@@ -18,15 +18,18 @@ from kd_experiments.config import check
 from kd_experiments.errors import UserError
 from kd_experiments.identity import signature
 from kd_experiments.places import home
+from kd_experiments.reporting.frame import rows
 from kd_experiments.reporting.frame import runs as every_run
 from kd_experiments.reporting.sweep_tables import grids
 from kd_experiments.sweeping import definitions as catalogue
 from kd_experiments.sweeping.__main__ import main as sweeping
 from kd_experiments.sweeping.definitions import expand, names, outline, read, refuse_wrong
+from kd_experiments.sweeping.overlays import overlays
 from tests.conftest import TINY, Cli, records
 from tests.reporting.synthetic import record
 
-SMALL = "small/lrds_lambdas"
+LAMBDAS = "lrds_lambdas"
+DIGITS = "experiment=small/digits"
 
 
 def own_signature(name: str, overrides: list[str]) -> str:
@@ -50,24 +53,25 @@ def test_every_sweep_composes(name: str) -> None:
     assert (told.title, len(told.jobs)) == (lines[1].removeprefix("# "), len(jobs))
 
 
-def test_small_sweeps_are_small() -> None:
-    """What one can ask for on two cores: at most 120 runs on digits each, and 800 together."""
-    sizes = {}
-    for name in names():
-        text = (home() / "sweeps" / f"{name}.yaml").read_text()
-        if "experiment: small/digits" in text:
-            sizes[name] = int(re.search(r"# Size: (\d+) runs", text).group(1))  # type: ignore[union-attr]
-    assert sizes and max(sizes.values()) <= 120 and sum(sizes.values()) <= 800
-    assert all(name.startswith("small/") for name in sizes)
+@pytest.mark.parametrize("name", names())
+def test_every_sweep_runs_in_a_small_setting(name: str) -> None:
+    """Its first and its last run pass every check with the digits laid over them."""
+    jobs = outline(name, [DIGITS]).jobs
+    with composer():
+        for job in (jobs[0], jobs[-1]):
+            own_signature(name, list({DIGITS, *(f"{key}={value}" for key, value in job.items())}))
 
 
-@pytest.mark.parametrize("name", ["small/lrds_ratio", "small/lrds_lambdas", "small/cmd_noise_symmetric"])
-def test_signatures_are_those_of_the_runs(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "over"),
+    [("lrds_ratio", []), (LAMBDAS, ["seed=7", DIGITS]), ("cmd_noise_symmetric", [DIGITS, "recipe.epochs=3"])],
+)
+def test_signatures_are_those_of_the_runs(name: str, over: list[str]) -> None:
     """Values written into a composed configuration, one job after another, against composing each job afresh."""
-    sweep = read(name)
+    sweep = read(name, over=over)
     with composer():
         for job in sweep.jobs[::17]:
-            overrides = [f"{key}={value}" for key, value in job.overrides.items()]
+            overrides = list({*(f"{key}={value}" for key, value in job.overrides.items()), *over})
             assert job.signature == own_signature(name, overrides), overrides
     # A ratio of 1 is no selection, whoever would have selected.
     kept = [
@@ -78,18 +82,41 @@ def test_signatures_are_those_of_the_runs(name: str) -> None:
 
 
 def test_a_sweep_says_what_it_is() -> None:
-    sweep = read(SMALL)
+    sweep = read(LAMBDAS)
     assert "lambda1" in sweep.title and sweep.paper.startswith("Lan et al. 2025") and "Size" not in sweep.paper
     assert sweep.table.rows == ("weighting.lambda1",) and sweep.table.columns == ("weighting.lambda2",)
-    assert sweep.table.reference == {"weighting.lambda1": "0.4", "weighting.lambda2": "1"}
+    assert sweep.table.reference == {"weighting.lambda1": "4", "weighting.lambda2": "1"}
     assert list(sweep.jobs[0].overrides) == ["seed", "weighting.lambda1", "weighting.lambda2"]
-    assert sweep.command == f"python -m kd_experiments --multirun +sweeps={SMALL}"
-    assert sweep.command_for({"seed": "2"}) == f"python -m kd_experiments +sweeps={SMALL} seed=2"
+    assert sweep.command == f"python -m kd_experiments --multirun +sweeps={LAMBDAS}"
 
 
 def test_without_a_layout_the_first_swept_key_makes_the_rows() -> None:
-    table = read("small/fashion_noise").table
-    assert (table.rows, table.columns, table.reference) == (("method",), (), {})
+    table = outline("dtd_gamma").table
+    assert (table.rows, table.columns) == (("temperature.gamma",), ())
+
+
+def test_what_is_typed_replaces_what_the_file_sweeps() -> None:
+    told = outline("lrds_parts", [DIGITS, "seed=4", "method=none,kd", "recipe.epochs=3"])
+    assert [dict(job) for job in told.jobs] == [
+        {"seed": "4", "method": method, "experiment": "small/digits"} for method in ("none", "kd")
+    ]
+    assert told.table == catalogue.TableLayout(("method",), (), {}), "logit_mse is not there, and there is one column"
+    assert told.command.endswith(f"+sweeps=lrds_parts {DIGITS} seed=4 method=none,kd recipe.epochs=3")
+    assert len(outline("lrds_ratio", ["seed=range(0,5)"]).jobs) == 7 * 6 * 5
+
+
+def test_a_sweep_with_typed_keys_launches_each_run_once(cli: Cli, tmp_path: Path) -> None:
+    swept = ("--multirun", "+sweeps=btkd_steps", DIGITS, "method=none,kd", "seed=1,3")
+    answer = cli(*swept)
+    assert answer.code == 0 and "sweep of 4 runs: 4 done" in answer.out, answer.out
+    made = records(tmp_path)
+    assert {(one["config"]["method"]["name"], one["config"]["seed"]) for one in made} == {
+        (method, seed) for method in ("none", "kd") for seed in (1, 3)
+    }
+    (found,) = overlays("btkd_steps", [one["typed"] for one in made])
+    assert found[:2] == ("seed=1,3", DIGITS)
+    (grid,) = grids(rows(every_run(tmp_path)), ["btkd_steps"])
+    assert grid.jobs == 4 and len(grid.sweep.jobs) == 5 * 2
 
 
 @pytest.mark.parametrize(
@@ -109,31 +136,31 @@ def test_a_layout_that_does_not_fit_is_refused(layout: str) -> None:
 
 
 def test_what_was_composed_is_kept_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = read(SMALL, tmp_path)
-    assert read(SMALL) == first
-    monkeypatch.setattr(catalogue, "_compose_all", lambda name: pytest.fail("composed again"))
-    assert read(SMALL, tmp_path) == first
+    first = read(LAMBDAS, tmp_path, [DIGITS])
+    assert read(LAMBDAS, over=[DIGITS]) == first
+    monkeypatch.setattr(catalogue, "_compose_all", lambda *asked: pytest.fail("composed again"))
+    assert read(LAMBDAS, tmp_path, [DIGITS]) == first
     (kept,) = tmp_path.rglob("*.json")
     kept.write_text(kept.read_text()[:100])
-    monkeypatch.setattr(catalogue, "_compose_all", lambda name: first)
-    assert read(SMALL, tmp_path) == first
+    monkeypatch.setattr(catalogue, "_compose_all", lambda *asked: first)
+    assert read(LAMBDAS, tmp_path, [DIGITS]) == first
     monkeypatch.setattr(catalogue, "_digest", lambda name: "another")
-    monkeypatch.setattr(catalogue, "_compose_all", lambda name: pytest.fail("composed again"))
+    monkeypatch.setattr(catalogue, "_compose_all", lambda *asked: pytest.fail("composed again"))
     with pytest.raises(BaseException, match="composed again"):
-        read(SMALL, tmp_path)
+        read(LAMBDAS, tmp_path, [DIGITS])
 
 
 def test_an_unknown_sweep_is_one_clear_line(cli: Cli, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="did you mean small/lrds_ratio"):
-        read("small/lrds_ratoi")
-    answer = cli("--multirun", "+sweeps=small/lrds_ratoi")
+    with pytest.raises(UserError, match="did you mean lrds_ratio"):
+        read("lrds_ratoi")
+    answer = cli("--multirun", "+sweeps=lrds_ratoi")
     assert answer.code == 2 and answer.err.count("\n") == 1
-    assert "+sweeps=small/lrds_ratoi: no such choice; did you mean small/lrds_ratio?" in answer.err
+    assert "+sweeps=lrds_ratoi: no such choice; did you mean lrds_ratio?" in answer.err
     assert not records(tmp_path)
 
 
 def test_a_run_does_not_depend_on_how_its_table_is_laid_out(cli: Cli, tmp_path: Path) -> None:
-    assert cli("+sweeps=small/lrds_lambdas", "method=none", "weighting=constant", "revision=none",
+    assert cli("+sweeps=lrds_lambdas", "method=none", "weighting=constant", "revision=none",
                "selection=none").code == 0  # fmt: skip
     (record,) = records(tmp_path)
     assert "table" not in record["config"]
@@ -189,7 +216,7 @@ def test_a_wrong_file_leaves_the_others_as_they_are(
     assert sweeping(["list", f"paths.results={tmp_path}"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("left out: ") for line in lines) == 2
-    assert any(line.startswith("right ") for line in lines) and any(line.startswith(f"{SMALL} ") for line in lines)
+    assert any(line.startswith("right ") for line in lines) and any(line.startswith(f"{LAMBDAS} ") for line in lines)
     refuse_wrong("right", ["+sweeps=right", *TINY])
 
 

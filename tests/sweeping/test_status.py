@@ -20,7 +20,7 @@ from kd_experiments.tracking.words import duration
 from tests.reporting.synthetic import record
 
 SWEEP = Sweep(
-    "small/some",
+    "some",
     "Some methods.",
     "",
     TableLayout(("method",), (), {}),
@@ -55,25 +55,25 @@ def one_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     from kd_experiments.sweeping import status
 
     monkeypatch.setattr(listing_module, "names", lambda: [SWEEP.name])
-    monkeypatch.setattr(listing_module, "outline", lambda name: OUTLINE)
-    monkeypatch.setattr(listing_module, "read", lambda name, results: SWEEP)
+    monkeypatch.setattr(listing_module, "outline", lambda name, over=(): OUTLINE)
+    monkeypatch.setattr(listing_module, "read", lambda name, results, over=(): SWEEP)
     # These records are too poor to tell which sweep they may belong to.
     monkeypatch.setattr(listing_module, "begun", lambda names, configs: list(names))
-    monkeypatch.setattr(status, "read", lambda name, results: SWEEP)
+    monkeypatch.setattr(status, "read", lambda name, results, over=(): SWEEP)
 
 
 def test_the_list_counts_and_estimates(one_sweep: None, tmp_path: Path, write: Write) -> None:
-    assert listing(tmp_path)[1].split()[:4] == ["small/some", "4", "0", "unknown"]
+    assert listing(tmp_path)[1].split()[:4] == ["some", "4", "0", "unknown"]
     write("of another sweep")
-    assert listing(tmp_path)[1].split()[:4] == ["small/some", "4", "0", "unknown"]
+    assert listing(tmp_path)[1].split()[:4] == ["some", "4", "0", "unknown"]
     write("run0")
     write("run1", timing={"this_call_seconds": 10.0, "train_seconds": 90.0})  # resumed: it took 90 s at least
     write("run2", "failed", error="no")
     line = listing(tmp_path)[1]
-    assert line.split()[:5] == ["small/some", "4", "2", "2", "min"] and line.endswith("Some methods.")
+    assert line.split()[:5] == ["some", "4", "2", "2", "min"] and line.endswith("Some methods.")
     write("run2")
     write("run3")
-    assert listing(tmp_path)[1].split()[:4] == ["small/some", "4", "4", "none"]
+    assert listing(tmp_path)[1].split()[:4] == ["some", "4", "4", "none"]
 
 
 def test_status_of_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,13 +104,13 @@ def test_status_of_one_sweep(one_sweep: None, tmp_path: Path, write: Write, caps
     write("run0")
     bad = write("run1", "failed", error="recipe.lr=9: training diverged")
     write("run2", "running")
-    assert main(["status", "name=small/some", f"paths.results={tmp_path}"]) == 0
+    assert main(["status", "name=some", f"paths.results={tmp_path}"]) == 0
     out = capsys.readouterr().out
     assert "4 runs: 1 complete, 1 failed, 1 stopped, 1 not begun" in out
     assert f"  failed     seed=1 method=kd\n    recipe.lr=9: training diverged (log: {bad / 'run.log'})" in out
     assert "  stopped    seed=2 method=kd" in out and "  not begun  seed=3 method=kd" in out and "seed=0" not in out
     assert "time left: about 2 min" in out
-    assert f"run them: python -m kd_experiments --multirun +sweeps=small/some paths.results={tmp_path}" in out
+    assert f"run them: python -m kd_experiments --multirun +sweeps=some paths.results={tmp_path}" in out
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_status_of_one_sweep(one_sweep: None, tmp_path: Path, write: Write, caps
     [
         (["lst"], "command=lst: no such choice; did you mean list?"),
         (["status", "nam=x"], "nam: no such key; did you mean name?"),
-        (["status", "name=small/lrds_ratoi"], "did you mean small/lrds_ratio?"),
+        (["status", "name=lrds_ratoi"], "did you mean lrds_ratio?"),
         (["list", "here"], "here: expected key=value"),
     ],
 )

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb
 
 from kd_experiments.tracking.wandb_run import _in_percent
 from tests.conftest import Cli, records
@@ -54,14 +53,14 @@ def test_a_sweep_is_one_run_a_job_with_one_row_an_epoch(cli: Cli, tmp_path: Path
 
 
 def test_a_run_of_a_sweep_is_grouped_and_tagged_by_it(cli: Cli, tmp_path: Path) -> None:
-    sweep = ["+sweeps=small/fashion_noise", "method=none", "seed=1", "tracking.mode=offline"]
+    sweep = ["+sweeps=cmd_noise_symmetric", "experiment=small/digits", "method=none", "seed=1", "tracking.mode=offline"]
     answer = cli(*sweep, "dataset=digits", "recipe.evaluate_every=1")
     assert answer.code == 0, answer.err
     (file,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
     run = read_offline_run(file)
     assert run["group"].startswith("none on digits") and "symmetric" in run["group"]
-    assert run["tags"] == ["none", "digits", "resnet8", "seed1", "small/fashion_noise"]
-    assert run["config"]["sweep"] == "small/fashion_noise" and "dataset=digits" in run["name"]
+    assert run["tags"] == ["none", "digits", "resnet8", "seed1", "cmd_noise_symmetric"]
+    assert run["config"]["sweep"] == "cmd_noise_symmetric" and "dataset=digits" in run["name"]
 
 
 def test_a_run_asked_for_again_stays_one_offline_folder(cli: Cli, tmp_path: Path) -> None:
@@ -75,7 +74,7 @@ def test_a_failing_tracker_is_a_warning(cli: Cli, tmp_path: Path, monkeypatch: p
     def broken(*arguments: object, **options: object) -> None:
         raise RuntimeError("the service is down")
 
-    monkeypatch.setattr(wandb, "init", broken)
+    monkeypatch.setattr("wandb.init", broken)
     answer = cli("method=none", "tracking.mode=offline")
     assert answer.code == 0
     assert answer.out.count("warning: Weights & Biases is off for this run: the service is down") == 1
@@ -84,9 +83,11 @@ def test_a_failing_tracker_is_a_warning(cli: Cli, tmp_path: Path, monkeypatch: p
 
 def test_online_without_a_login_still_runs(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def not_logged_in(*arguments: object, **options: object) -> None:
-        raise wandb.errors.UsageError("No API key configured. Use `wandb login` to log in.")
+        from wandb.errors import UsageError
 
-    monkeypatch.setattr(wandb, "init", not_logged_in)
+        raise UsageError("No API key configured. Use `wandb login` to log in.")
+
+    monkeypatch.setattr("wandb.init", not_logged_in)
     answer = cli("method=none", "tracking.mode=online")
     assert answer.code == 0 and "No API key configured" in answer.out
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kd_experiments.cli import layers
 from kd_experiments.cli.choices import choices
 from kd_experiments.config import Config, check
 from kd_experiments.distillers.base import Targets
@@ -30,15 +31,16 @@ REVISIONS = choices()["revision"]
 LATE = 160  # of 240 epochs: warm-ups are over, and a student's own prediction has begun to teach
 
 
+BASE = composed()
+
+
 @cache
 def method(name: str) -> dict[str, Any]:
-    return composed(f"method={name}")
+    return BASE | layers.method_values(name, "none", BASE)
 
 
-@cache
 def revision(name: str) -> dict[str, Any]:
-    content: dict[str, Any] = composed(f"revision={name}")["revision"]
-    return content
+    return layers.choice_values("revision", name, BASE)
 
 
 def config_of(name: str, revised: str) -> Config:
