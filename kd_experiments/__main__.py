@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -102,12 +103,19 @@ def _refuse_long(arguments: list[str]) -> None:
 
 
 def _refuse_wrong_sweep(arguments: list[str]) -> None:
-    """What is wrong with a sweep's file is told before anything trains: a callback of Hydra's could not refuse it."""
-    name = next((word.partition("=")[2] for word in arguments if word.startswith("+sweeps=")), None)
-    if name is not None and {"-m", "--multirun"} & set(arguments):
-        from kd_experiments.sweeping.definitions import refuse_wrong
+    """What is wrong with a sweep is told before anything trains: a callback of Hydra's could not refuse it."""
+    if not {"-m", "--multirun"} & set(arguments):
+        return
+    from hydra.errors import HydraException
 
+    from kd_experiments.sweeping.definitions import refuse_many, refuse_wrong
+
+    name = next((word.partition("=")[2] for word in arguments if word.startswith("+sweeps=")), None)
+    if name is not None:
         refuse_wrong(name, arguments)
+    elif not any(word.startswith("hydra/sweeper=") for word in arguments):
+        with contextlib.suppress(HydraException):  # Hydra says what it cannot read, and that is put into words below
+            refuse_many([word for word in arguments if "=" in word and not word.startswith("-")])
 
 
 def _say(sentence: str, code: int) -> int:

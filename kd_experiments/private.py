@@ -89,6 +89,23 @@ def product(overrides: Sequence[str]) -> list[list[str]]:
     return jobs
 
 
+def job_count(overrides: Sequence[str]) -> float:
+    """How many jobs `product` would make of them; infinite where a range never ends."""
+    import math
+
+    from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
+
+    total = 1.0
+    for value in (override.value() for override in parsed(overrides) if override.is_sweep_override()):
+        if isinstance(value, ChoiceSweep):
+            total *= len(value.list)
+        elif isinstance(value, RangeSweep):
+            start, stop, step = float(value.start or 0), float(value.stop or 0), float(value.step)
+            steps = (stop - start) / step if step else math.inf
+            total *= max(0, math.ceil(steps)) if math.isfinite(steps) else math.inf
+    return total
+
+
 def write_values(overrides: list[Override], config: DictConfig) -> None:
     """Write plain values into a composed configuration, as Hydra does when it composes."""
     from hydra._internal.config_loader_impl import ConfigLoaderImpl

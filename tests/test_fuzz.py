@@ -135,7 +135,8 @@ LINES: list[list[str]] = [
     ["+x=" + "[" * 300 + "]" * 300], ["seed=\0"], ["teacher.checkpoint=\x1b[31m"], ["=1"], ["+=1"], ["~"], ["a b"],
     ["--config-dir", "/nonexistent"], ["--config-name", "nothing"], ["-x"], ["seed=${oc.env:NOTHING}"], ["@"],
     ["hydra.run.dir="], ["hydra.verbose=[1]"], ["seed=!!python/none"], ["recipe.lr=.inf"], ["recipe.lr=0x1p3"],
-    ["--multirun", "seed=range(0,1e12)"], ["--multirun", "seed=" + ",".join(map(str, range(3))) + ","],
+    ["--multirun", "seed=range(0,1e12)"], ["--multirun", "+sweeps=lrds_ratio", "seed=range(0,1e12)"],
+    ["--multirun", "seed=range(0,5,0)"], ["--multirun", "seed=" + ",".join(map(str, range(3))) + ","],
 ]  # fmt: skip
 
 

@@ -75,7 +75,7 @@ def row_of(record: Record) -> dict[str, Any]:
         **{key: getattr(record.label, key) for key in ("method", "stage", "teacher", "replicate")},
         **{key: getattr(record, key) for key in ("signature", "teacher_signature", "status", "sweep", "finished")},
         "error": record.error,
-        "typed": record.typed,
+        "typed": tuple(word for word in record.typed if not word.startswith("paths.")),  # somebody's folders
         "seed": record.seed,
         "teacher_seed": record.teacher.seed if taught and record.teacher is not None else None,
     }

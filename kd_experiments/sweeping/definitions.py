@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import math
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +27,8 @@ from kd_experiments.places import PACKAGE, config_folders, files_below, home, sw
 
 if TYPE_CHECKING:
     from kd_experiments.config import Config
+
+MOST_RUNS = 100_000  # of one sweep
 
 T = TypeVar("T")
 
@@ -81,6 +84,12 @@ def _files() -> dict[str, Path]:
     return files_below(sweep_folders())
 
 
+def _path(name: str) -> Path:
+    if name not in names():
+        raise no_such_choice("+sweeps", name, names())
+    return _files()[name]
+
+
 def read(name: str, results: Path | None = None, over: Sequence[str] = ()) -> Sweep:
     """The sweep of this name with `over` laid over it; `UserError` for an unknown one.
 
@@ -88,14 +97,13 @@ def read(name: str, results: Path | None = None, over: Sequence[str] = ()) -> Sw
     out is kept below that folder, for as long as neither the configuration files, nor the sweep's, nor the package
     change.
     """
-    if name not in names():
-        raise no_such_choice("+sweeps", name, names())
+    path = _path(name)
     kept = None if results is None else results / "sweeps" / f"{'-'.join([name, *filter(None, [_brief(over)])])}.json"
     made_from = _digest(name) + _brief(over)
     known = None if kept is None else _read_kept(kept, made_from)
     if known is not None:
         return known
-    with _told_of(_files()[name]):
+    with _told_of(path):
         sweep = _compose_all(name, over)
     if kept is not None:
         files.write_json(kept, {"made_from": made_from, "sweep": asdict(sweep)})
@@ -129,9 +137,7 @@ def _command(name: str, over: Sequence[str]) -> str:
 
 def outline(name: str, over: Sequence[str] = ()) -> Outline:
     """The sweep of this name with `over` laid over it, from its file alone; `UserError` for an unknown one."""
-    if name not in names():
-        raise no_such_choice("+sweeps", name, names())
-    path = _files()[name]
+    path = _path(name)
     with _told_of(path):
         content = _content(path)
         swept = _swept(content)
@@ -170,17 +176,23 @@ def refuse_wrong(name: str, typed: Sequence[str]) -> None:
 
     What comes with the package is known to be right: of that, only its name is looked at.
     """
-    outline(name)
-    path = _files()[name]
+    path = _path(name)
     chooses = any(word.startswith("hydra/sweeper=") for word in typed) or "hydra/sweeper" in path.read_text()
-    if path.is_relative_to(home()) or chooses:  # another sweeper chooses the values as it goes
+    if chooses:  # another sweeper chooses the values as it goes
+        outline(name)
+        return
+    more = [word for word in typed if "=" in word and not word.startswith(("+sweeps=", "hydra", "imports="))]
+    with _told_of(path):
+        overrides = laid_over(_swept(_content(path)), more)
+        refuse_many(overrides)
+    outline(name)
+    if path.is_relative_to(home()):
         return
     from kd_experiments.cli.composing import composer
     from kd_experiments.private import files_read_once
 
-    more = [word for word in typed if "=" in word and not word.startswith(("+sweeps=", "hydra", "imports="))]
     with _told_of(path), composer(), files_read_once():
-        _each(name, expand(laid_over(_swept(_content(path)), more)), lambda config: None)
+        _each(name, expand(overrides), lambda config: None)
 
 
 def _content(path: Path) -> Any:
@@ -259,7 +271,18 @@ def expand(overrides: Sequence[str]) -> list[list[str]]:
     """The overrides of every job, as Hydra's own sweeper makes them: the product of all values."""
     from kd_experiments import private  # Hydra takes a while to import
 
+    refuse_many(overrides)
     return private.product(overrides)
+
+
+def refuse_many(overrides: Sequence[str]) -> None:
+    """`UserError` for more runs than anybody means: a slip such as `seed=range(0,1e12)` would fill the memory."""
+    from kd_experiments import private
+
+    count = private.job_count(overrides)
+    if not count <= MOST_RUNS:
+        told = f"of {count:,.0f} runs" if math.isfinite(count) else "without end"
+        raise UserError(f"a sweep {told}: at most {MOST_RUNS:,} runs at once; sweep fewer values")
 
 
 def _each(name: str, jobs: Sequence[Sequence[str]], ask: Callable[[Config], T]) -> list[T]:
