@@ -174,18 +174,16 @@ def _values_of(swept: Sequence[str]) -> list[dict[str, str]]:
 def refuse_wrong(name: str, typed: Sequence[str]) -> None:
     """`UserError` if a file below `sweeps/`, with what is typed besides, defines a run that cannot be.
 
-    What comes with the package is known to be right: of that, only its name is looked at.
+    What comes with the package is known to be right: of that, only its name and its number of runs are looked at.
     """
     path = _path(name)
     chooses = any(word.startswith("hydra/sweeper=") for word in typed) or "hydra/sweeper" in path.read_text()
+    outline(name)
     if chooses:  # another sweeper chooses the values as it goes
-        outline(name)
         return
     more = [word for word in typed if "=" in word and not word.startswith(("+sweeps=", "hydra", "imports="))]
-    with _told_of(path):
-        overrides = laid_over(_swept(_content(path)), more)
-        refuse_many(overrides)
-    outline(name)
+    overrides = laid_over(_swept(_content(path)), more)
+    refuse_many(overrides)
     if path.is_relative_to(home()):
         return
     from kd_experiments.cli.composing import composer
