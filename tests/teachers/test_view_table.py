@@ -21,7 +21,7 @@ from kd_experiments.teachers import obtain
 from kd_experiments.teachers.frozen import LiveTeacher, TabulatedTeacher
 from kd_experiments.teachers.view_table import DiskTable, MemoryTable, NoTable, TableKind, ViewTable
 from kd_experiments.training.objective import Batch
-from tests.conftest import Cli, records
+from tests.conftest import PATIENCE, TINY, Cli, records
 
 CPU = torch.device("cpu")
 KIND = TableKind(teacher="t", samples=5, views=3, view_names="pad1", columns=2, dtype="float32")
@@ -245,7 +245,6 @@ def test_a_teacher_that_computes_only_what_is_read_changes_nothing(
 
 def fill(results: Path, *more: str) -> int:
     from kd_experiments.teachers.__main__ import main
-    from tests.conftest import TINY
 
     return main(["fill", *TINY, f"paths.results={results}", *more])
 
@@ -351,7 +350,7 @@ def test_concurrent_fillers_make_one_right_table_and_do_nothing_twice(tmp_path: 
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(120)
+        worker.join(PATIENCE)
         assert worker.exitcode == 0
     assert asked.value == 1100 * 9
     single = context.Value("q", 0), context.Barrier(1)
