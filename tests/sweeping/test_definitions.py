@@ -160,7 +160,7 @@ def test_an_unknown_sweep_is_one_clear_line(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_run_does_not_depend_on_how_its_table_is_laid_out(cli: Cli, tmp_path: Path) -> None:
-    assert cli("+sweeps=lrds_lambdas", "method=none", "weighting=constant", "revision=none",
+    assert cli("+sweeps=lrds_lambdas", DIGITS, "method=none", "weighting=constant", "revision=none",
                "selection=none").code == 0  # fmt: skip
     (record,) = records(tmp_path)
     assert "table" not in record["config"]
@@ -232,7 +232,7 @@ def test_a_report_leaves_out_the_table_of_a_file_that_is_wrong_by_now(
     (mine / "wrong.yaml").write_text("method: [kd\n")
     for seed in (0, 1):
         files.write_json(tmp_path / "runs" / f"{seed}" / "record.json", record("kd", seed=seed, sweep="wrong"))
-    runs = every_run(tmp_path)
+    runs = rows(every_run(tmp_path))
     assert len(runs) == 2 and grids(runs) == [] and capsys.readouterr().err.count("left out: ") == 1
     with pytest.raises(UserError, match="no plain YAML"):
         grids(runs, ["wrong"])
