@@ -54,13 +54,13 @@ def test_a_sweep_is_one_run_a_job_with_one_row_an_epoch(cli: Cli, tmp_path: Path
 
 def test_a_run_of_a_sweep_is_grouped_and_tagged_by_it(cli: Cli, tmp_path: Path) -> None:
     sweep = ["+sweeps=cmd_noise_symmetric", "experiment=small/digits", "method=none", "seed=1", "tracking.mode=offline"]
-    answer = cli(*sweep, "dataset=digits", "recipe.evaluate_every=1")
+    answer = cli(*sweep, "recipe.evaluate_every=1")
     assert answer.code == 0, answer.err
     (file,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
     run = read_offline_run(file)
     assert run["group"].startswith("none on digits") and "symmetric" in run["group"]
     assert run["tags"] == ["none", "digits", "resnet8", "seed1", "cmd_noise_symmetric"]
-    assert run["config"]["sweep"] == "cmd_noise_symmetric" and "dataset=digits" in run["name"]
+    assert run["config"]["sweep"] == "cmd_noise_symmetric" and "recipe.epochs=2" in run["name"]
 
 
 def test_a_run_asked_for_again_stays_one_offline_folder(cli: Cli, tmp_path: Path) -> None:
