@@ -201,7 +201,9 @@ def test_vid_learns_its_variances() -> None:
 
 
 def _float(part: Any) -> Any:
-    return tuple(maps.float() for maps in part) if isinstance(part, tuple) else part.float()
+    if isinstance(part, tuple):
+        return tuple(maps.float() for maps in part)
+    return None if part is None else part.float()
 
 
 # CRD
