@@ -13,6 +13,7 @@ from kd_experiments.reporting import frame as frames
 from kd_experiments.reporting.study import Study
 from kd_experiments.reporting.writing import own_folder, write
 from kd_experiments.sweeping.definitions import names
+from kd_experiments.tracking.words import counted
 
 HELP = """python -m kd_experiments.reporting [KEY=VALUE ...]
 
@@ -80,7 +81,8 @@ def report(values: Mapping[str, str]) -> None:
     if (what or values["latex"]) and (len(frame) or local is None):
         written = write(study, folder, results, what, values["latex"], values["cost"] == "true")
         opened = [path for end in ("index.html", "README.md") for path in written if path.name == end] or written
-        print(f"\n{len(study.tables)} tables, {len(written)} files below {folder} (runs {study.digest})")
+        made = f"{counted(len(study.tables), 'table')}, {counted(len(written), 'file')}"
+        print(f"\n{made} below {folder} (runs {study.digest})")
         print(f"open {opened[0]}")
 
 

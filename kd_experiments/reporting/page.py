@@ -21,6 +21,7 @@ from kd_experiments.reporting.settings import diverged
 from kd_experiments.reporting.study import Study
 from kd_experiments.reporting.table import html
 from kd_experiments.reporting.tables import setting_table
+from kd_experiments.tracking.words import counted
 
 ASSETS = Path(__file__).parent / "assets"
 CHUNK = 200  # runs whose curves and logs are packed together
@@ -37,7 +38,8 @@ def page(study: Study, figures: Path, results: Path | None) -> str:
     seen = sum(map(diverged, study.runs))
     return template.render(
         title="Knowledge distillation: runs",
-        subtitle=f"{len(frame):,} runs, {seen:,} of them diverged or unfinished; {len(study.tables)} tables.",
+        subtitle=f"{counted(len(frame), 'run')}, {seen:,} of them diverged or unfinished; "
+        f"{counted(len(study.tables), 'table')}.",
         digest=study.digest,
         sentences=study.sentences(),
         main=setting_table(study.main) if study.main else None,

@@ -32,6 +32,7 @@ from kd_experiments.reporting.tables import (
 )
 from kd_experiments.sweeping.definitions import names
 from kd_experiments.sweeping.listing import columns
+from kd_experiments.tracking.words import counted
 
 FIGURES = 15  # in a report; further ones where they are asked for by name
 FEWEST = 2  # conditions that make a setting worth a table of its own
@@ -106,8 +107,7 @@ class Study:
         rows, base = self.main.rows, self.main.reference
         complete = sum(run["status"] in DONE for run in self.runs)
         largest = f"the largest compares {len(rows)} conditions on {self.main.setting.title}"
-        several = "s" * (len(self.settings) != 1)
-        here = f"{complete:,} runs in {len(self.settings)} setting{several}; {largest}."
+        here = f"{counted(complete, 'run')} in {counted(len(self.settings), 'setting')}; {largest}."
         known = [(row.group.spread(TOP1).mean, place) for place, row in enumerate(rows) if row.group.spread(TOP1).n]
         if not known:
             return [here, "Every condition has diverged runs.", "There is nothing to conclude."]
