@@ -133,7 +133,7 @@ class Study:
             for grid in sorted(found, key=lambda grid: newest not in grid.runs):
                 named = [(swept.cell_words(grid, *place), one) for place, one in grid.compared.items()]
                 if named:
-                    there = f"{grid.sweep.words}: {grid.jobs} of {len(grid.sweep.jobs)} runs"
+                    there = f"{grid.jobs} of {len(grid.sweep.jobs)} runs of {grid.sweep.words}"
                     return compact(named, swept.reference_words(grid), there)
         mine = next(one for one in self.settings if newest in one.runs)
         known = [one for one in self.comparisons if one.setting is mine]
