@@ -17,7 +17,7 @@ from kd_experiments.reporting.settings import BASELINE, DONE, Group, method_titl
 from kd_experiments.reporting.statistics import average_ranks, spread
 from kd_experiments.reporting.table import Cell, Row, Table
 from kd_experiments.sweeping.definitions import Outline, names, outline, read
-from kd_experiments.sweeping.overlays import beside, overlays, said
+from kd_experiments.sweeping.overlays import beside, overlays, plain, said
 
 ENOUGH = 0.5  # of a sweep's runs, for a table that nobody asked for by name
 
@@ -105,9 +105,7 @@ def grids_of(name: str, runs: Sequence[Run]) -> list[Grid]:
 def _grid(sweep: Outline, runs: Sequence[Run], own: Sequence[Run]) -> Grid:
     """The runs of a sweep: those that it made, and those of the same signature that something else made."""
     made = _by_values(sweep, own)
-    if any(_key(job) not in made for job in sweep.jobs) and _may_share(
-        [run for found in made.values() for run in found], runs
-    ):
+    if any(_key(job) not in made for job in sweep.jobs) and _may_share(sweep.name, made, runs):
         made = _by_signature(sweep, runs) | made
     cells: dict[tuple[Coordinate, Coordinate], dict[str, Run]] = {}
     for job in sweep.jobs:
@@ -263,10 +261,10 @@ def _by_values(sweep: Outline, own: Sequence[Run]) -> Made:
     return found
 
 
-def _may_share(made: Sequence[Run], runs: Sequence[Run]) -> bool:
+def _may_share(name: str, made: Made, runs: Sequence[Run]) -> bool:
     """Whether something else made runs in the settings of a sweep's, or it made none itself: composing it is slow."""
-    signatures, stages = {run["signature"] for run in made}, {run["stage"] for run in made}
-    return not made or any(run["stage"] in stages and run["signature"] not in signatures for run in runs)
+    stages = {run["stage"] for found in made.values() for run in found}
+    return not made or any(run["stage"] in stages and run.get("sweep") != name for run in runs)
 
 
 def _by_signature(sweep: Outline, runs: Sequence[Run]) -> Made:
@@ -276,7 +274,7 @@ def _by_signature(sweep: Outline, runs: Sequence[Run]) -> Made:
 
 
 def _key(job: Mapping[str, str]) -> frozenset[tuple[str, str]]:
-    return frozenset(job.items())
+    return frozenset((key, plain(value)) for key, value in job.items())
 
 
 def _at(job: Mapping[str, str], keys: Sequence[str]) -> Coordinate:

@@ -16,7 +16,7 @@ def overlays(name: str, typed_of_runs: Iterable[Sequence[str]]) -> list[tuple[st
 
     A key that the file sweeps keeps the file's values, unless some run has another: then it has those of the runs.
     """
-    swept = swept_values(name)
+    swept = {key: {plain(value): value for value in values} for key, values in swept_values(name).items()}
     settings: dict[tuple[str, ...], dict[str, dict[str, None]]] = {}
     for typed in typed_of_runs:
         values = said(typed)
@@ -27,14 +27,26 @@ def overlays(name: str, typed_of_runs: Iterable[Sequence[str]]) -> list[tuple[st
     return sorted((*_replaced(swept, found), *same) for same, found in settings.items())
 
 
-def _replaced(swept: Mapping[str, Sequence[str]], found: Mapping[str, Iterable[str]]) -> list[str]:
+def _replaced(swept: Mapping[str, Mapping[str, str]], found: Mapping[str, Iterable[str]]) -> list[str]:
     others = [key for key in swept if not set(found[key]) <= set(swept[key])]
-    return [f"{key}={','.join(_in_order(swept[key], found[key]))}" for key in others]
+    return [
+        f"{key}={','.join(swept[key].get(value, value) for value in _in_order(list(swept[key]), found[key]))}"
+        for key in others
+    ]
 
 
 def said(typed: Sequence[str]) -> dict[str, str]:
     """The words that say what a run is, by their keys."""
-    return dict(word.split("=", 1) for word in typed if "=" in word and not word.startswith(UNSAID))
+    words = (word.split("=", 1) for word in typed if "=" in word and not word.startswith(UNSAID))
+    return {key: plain(value) for key, value in words}
+
+
+def plain(value: str) -> str:
+    """A number in one spelling (1, 1.0 and 1e0 are one value of a run), other words as they are."""
+    try:
+        return f"{float(value):.12g}"
+    except ValueError:
+        return value
 
 
 def beside(swept: Iterable[str], typed: Sequence[str]) -> tuple[str, ...]:

@@ -151,6 +151,7 @@ def test_a_changed_setting_is_not_in_the_sweep_table(tmp_path: Path) -> None:
 
 def test_further_seeds_and_values_of_a_sweep_are_in_its_table(tmp_path: Path) -> None:
     whole = [one for one in several() if one["sweep"]]
+    whole[0]["typed"] = [word.replace("ratio=0.5", "ratio=.50") for word in whole[0]["typed"]]
     typed = ("selection=random", "selection.ratio=0.75", "+sweeps=lrds_ratio", SETTING)
     more = [
         record("lrds ratio=0.75", seed, sweep="lrds_ratio", values={"selection.ratio": 0.75},
@@ -159,6 +160,7 @@ def test_further_seeds_and_values_of_a_sweep_are_in_its_table(tmp_path: Path) ->
     ]  # fmt: skip
     (grid,) = Study(frames.runs(write(tmp_path, *whole, *more))).grids
     assert [column[0] for column in grid.columns] == ["0.5", "0.6", "0.7", "0.8", "0.9", "1.0", "0.75"]
+    assert len(grid.groups[("influence",), ("0.5",)].runs) == 3
     assert len(grid.groups[("random",), ("0.75",)].runs) == 2 and len(grid.sweep.jobs) == 7 * 7 * 5
     assert {"seed=0,1,2,3,4", "selection.ratio=0.5,0.6,0.7,0.8,0.9,1.0,0.75"} < set(grid.sweep.over)
     assert grid.sweep.command.endswith(SETTING)
