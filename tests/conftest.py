@@ -64,7 +64,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     until = item.config.getoption("--until")
     if until is not None and time.time() > until:
-        pytest.skip("its turn did not come in time")  # only where --until was given: the closing lines count them
+        # Only where somebody gave a time: a slow machine then says less instead of being stopped, and the closing
+        # lines count what it left out. Without --until nothing is skipped here.
+        pytest.skip("its turn did not come in time")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
