@@ -16,7 +16,7 @@ install = { $(RUN) -m pip install --quiet --disable-pip-version-check 'uv>=0.5' 
 	$(RUN) -m pip install --disable-pip-version-check -e '$(1)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow soak lint sweep sweeps-list status tables latex figures report methods networks bench check-gpu profile clean
+.PHONY: help setup demo test test-slow soak lint sweep paper sweeps-list status tables latex figures report methods networks bench check-gpu profile clean
 
 help:  ## list the targets
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## (.*)/  make \1\t\2/; s/data-%/data-NAME/' | expand -t 20
@@ -63,6 +63,10 @@ lint: $(CHECKED)  ## style and types, and known vulnerabilities of the packages 
 sweep: setup  ## run what is missing of a sweep: make sweep NAME=lrds_ratio ARGS="experiment=small/digits hydra/launcher=parallel threads=1"
 	@test -n "$(NAME)" || { echo "error: which sweep? make sweep NAME=lrds_ratio; make sweeps-list names all"; exit 2; }
 	$(RUN) -m kd_experiments --multirun +sweeps=$(NAME) paths.results=$(RESULTS) $(ARGS)
+
+paper: setup  ## a paper's table at full scale: what it takes, then its runs: make paper TABLE=lrds_main [DRY=1]
+	@test -n "$(TABLE)" || { echo "error: which table? make paper TABLE=lrds_main; make sweeps-list names all"; exit 2; }
+	$(RUN) -m kd_experiments.sweeping plan name=$(TABLE) over="$(ARGS)" paths.results=$(RESULTS) $(if $(DRY),,start=true)
 
 sweeps-list: setup  ## every sweep: how many runs, how many are done, how long the rest takes
 	@$(RUN) -m kd_experiments.sweeping list paths.results=$(RESULTS) $(ARGS)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from kd_experiments.data.stored import StoredDataset
 from kd_experiments.errors import UserError
@@ -27,8 +28,13 @@ FILES = (
 )
 
 
-def read_fashion_mnist(root: Path | None, download: bool, data_folder: Path) -> StoredDataset:
-    """Read from `root` if given, else from `data_folder` (where a download is kept) or Debian's package."""
+def read_fashion_mnist(
+    root: Path | None, download: bool, data_folder: Path, image_size: int | None = None
+) -> StoredDataset:
+    """Read from `root` if given, else from `data_folder` (where a download is kept) or Debian's package.
+
+    With `image_size` S every image is made S x S, a pixel being the mean over its area, rounded.
+    """
     folder = find(root, download, data_folder)
     train_images, train_labels, test_images, test_labels = (_read_idx(folder, name) for name in FILES)
     for images, labels, part in ((train_images, train_labels, "train"), (test_images, test_labels, "test")):
@@ -38,9 +44,16 @@ def read_fashion_mnist(root: Path | None, download: bool, data_folder: Path) -> 
             )
         if labels.max() >= len(CLASS_NAMES):
             raise UserError(f"{folder}: a {part} label is {int(labels.max())}, Fashion-MNIST has classes 0 to 9")
-    return StoredDataset(
-        train_images[:, None], train_labels.long(), test_images[:, None], test_labels.long(), CLASS_NAMES
-    )
+    train_images, test_images = (_of_size(images[:, None], image_size) for images in (train_images, test_images))
+    return StoredDataset(train_images, train_labels.long(), test_images, test_labels.long(), CLASS_NAMES)
+
+
+def _of_size(images: Tensor, size: int | None) -> Tensor:
+    """Images (N, 1, H, W) uint8 as (N, 1, size, size), piece by piece."""
+    if size is None or size == images.shape[-1]:
+        return images
+    pieces = (adaptive_avg_pool2d(piece.float(), size).round_().to(torch.uint8) for piece in images.split(4096))
+    return torch.cat(list(pieces))
 
 
 def find(root: Path | None, download: bool, data_folder: Path) -> Path:

@@ -32,7 +32,7 @@ from kd_experiments.errors import UserError, no_such_choice
 READERS: dict[str, Callable[..., StoredDataset]] = {
     "digits": lambda config, data_folder: read_digits(),
     "fashion_mnist": lambda config, data_folder: read_fashion_mnist(
-        Path(config.root) if config.root else None, config.download, data_folder
+        Path(config.root) if config.root else None, config.download, data_folder, config.image_size
     ),
     "cifar10": read_cifar10,
     "cifar100": read_cifar100,

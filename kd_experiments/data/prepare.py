@@ -17,7 +17,7 @@ from kd_experiments.data.digits import read_digits
 from kd_experiments.data.image_files import ImageFiles
 from kd_experiments.data.image_folder import list_image_folder, stored_image_folder
 from kd_experiments.data.imagenet import read_image_folder_streamed, read_imagenet
-from kd_experiments.data.settings import DATASETS, DatasetConfig, StreamedConfig
+from kd_experiments.data.settings import DATASETS, DatasetConfig, FashionConfig, StreamedConfig
 from kd_experiments.data.stored import StoredDataset
 from kd_experiments.data.tiny_imagenet import stored_tiny_imagenet
 from kd_experiments.errors import UserError, did_you_mean, no_such_choice
@@ -131,7 +131,8 @@ def _read_as_it_is(config: DatasetConfig, data_folder: Path) -> tuple[StoredData
     if config.name == "digits":
         return read_digits(), "inside scikit-learn"
     root = Path(config.root).expanduser() if config.root is not None else None
-    source = fashion_mnist.read_fashion_mnist(root, config.download, data_folder)
+    assert isinstance(config, FashionConfig)
+    source = fashion_mnist.read_fashion_mnist(root, config.download, data_folder, config.image_size)
     return source, str(fashion_mnist.find(root, False, data_folder).resolve())
 
 

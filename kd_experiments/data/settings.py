@@ -28,6 +28,13 @@ class DatasetConfig:
 
 
 @dataclass(frozen=True)
+class FashionConfig(DatasetConfig):
+    """Fashion-MNIST, at its 28 x 28 pixels or smaller."""
+
+    image_size: Annotated[int, Interval(at_least=1, at_most=28)] | None  # means over areas; null: as stored
+
+
+@dataclass(frozen=True)
 class ImageTreeConfig(DatasetConfig):
     """A data set stored as one file an image."""
 
@@ -74,8 +81,9 @@ class StreamedFolderConfig(StreamedConfig):
 
 # A data set's own keys stand in its own class, so that a knob it does not have is refused by name.
 DATASETS: Registry[DatasetConfig] = Registry("dataset")
-for _name in ("digits", "fashion_mnist", "cifar10", "cifar100"):
+for _name in ("digits", "cifar10", "cifar100"):
     DATASETS.register(_name)(DatasetConfig)
+DATASETS.register("fashion_mnist")(FashionConfig)
 for _name in ("cinic10", "tiny_imagenet"):
     DATASETS.register(_name)(ImageTreeConfig)
 DATASETS.register("image_folder")(ImageFolderConfig)

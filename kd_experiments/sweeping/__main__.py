@@ -1,9 +1,10 @@
-"""`python -m kd_experiments.sweeping list|status|clean`: how far everything is, and what may go."""
+"""`python -m kd_experiments.sweeping list|status|plan|clean`: how far everything is, what it takes, what may go."""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kd_experiments.cli.arguments import answered, asks_for_help, parse
@@ -12,21 +13,23 @@ from kd_experiments.sweeping.clean import clean
 from kd_experiments.sweeping.listing import listing
 from kd_experiments.sweeping.status import status_of_all, status_of_one
 
-HELP = """python -m kd_experiments.sweeping list|status|clean [KEY=VALUE ...]
+HELP = """python -m kd_experiments.sweeping list|status|plan|clean [KEY=VALUE ...]
 
 list      every sweep: how many runs, how many are done, how long the rest takes
 status    every run: done, running, or failed and why
+plan      what a sweep takes: runs, hours on this machine's device (measured), disk, launcher
 clean     what may go, and its size: failed and damaged runs, sweeps that began no run, teachers that no run below
           paths.results has asked; nothing that a process works on, and nothing is removed without yes=true
 
   paths.results=DIR   where the runs lie (default: results)
-  name=SWEEP          status: of this sweep's runs alone
-  over=WORDS          status: what is laid over that sweep, such as over="experiment=small/digits seed=0,1,2,3,4"
+  name=SWEEP          status: of this sweep's runs alone; plan: of this sweep
+  over=WORDS          status, plan: what is laid over that sweep, such as over="experiment=small/digits seed=0,1,2,3,4"
   runs=SIGNATURE,...  clean: these runs, too, such as mistyped ones
   older=DAYS          clean: every run that is older, too
+  start=true          plan: then run what is missing
   yes=true            clean: remove what is listed
 """
-COMMANDS = ("list", "status", "clean")
+COMMANDS = ("list", "status", "plan", "clean")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -39,7 +42,12 @@ def _answer(arguments: Sequence[str]) -> int:
     command, *rest = arguments or ("list",)
     if command not in COMMANDS:
         raise no_such_choice("command", command, COMMANDS)
-    own = {"status": {"name": "", "over": ""}, "clean": {"runs": "", "older": "", "yes": "false"}}
+    one_sweep = {"name": "", "over": ""}
+    own = {
+        "status": one_sweep,
+        "plan": {**one_sweep, "start": "false"},
+        "clean": {"runs": "", "older": "", "yes": "false"},
+    }
     values = parse(rest, {"paths.results": "results", **own.get(command, {})})
     results = Path(values["paths.results"])
     if command == "list":
@@ -49,13 +57,33 @@ def _answer(arguments: Sequence[str]) -> int:
             raise UserError("over=... says what is laid over one sweep; name it, too: name=lrds_ratio")
         one, over = values["name"], values["over"].split()
         lines = status_of_one(one, results, over) if one else status_of_all(results)
+    elif command == "plan":
+        return _plan(values, results)
     else:
-        if values["yes"] not in ("true", "false"):
-            raise no_such_choice("yes", values["yes"], ("true", "false"))
         named = [name for name in values["runs"].split(",") if name]
-        lines = clean(results, _days(values["older"]), named, values["yes"] == "true")
+        lines = clean(results, _days(values["older"]), named, _yes(values, "yes"))
     print("\n".join(lines))
     return 0
+
+
+def _plan(values: Mapping[str, str], results: Path) -> int:
+    """Print it, and become the sweep where that is wanted."""
+    from kd_experiments.sweeping.plan import plan  # torch takes a while to import
+
+    if not values["name"]:
+        raise UserError("name: which sweep? name=lrds_main; python -m kd_experiments.sweeping list names all")
+    start = _yes(values, "start")
+    made = plan(values["name"], values["over"].split(), results)
+    print("\n".join(made.lines), flush=True)
+    if start:
+        os.execv(sys.executable, [sys.executable, *made.start])
+    return 0
+
+
+def _yes(values: Mapping[str, str], key: str) -> bool:
+    if values[key] not in ("true", "false"):
+        raise no_such_choice(key, values[key], ("true", "false"))
+    return values[key] == "true"
 
 
 def _days(text: str) -> float | None:

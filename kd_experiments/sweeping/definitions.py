@@ -251,18 +251,22 @@ def _digest_of_all() -> bytes:
 
 
 def _compose_all(name: str, over: Sequence[str]) -> Sweep:
-    from kd_experiments.cli.composing import composer
     from kd_experiments.identity import signature
-    from kd_experiments.private import files_read_once
 
     told = outline(name, over)
-    keys = set(told.jobs[0])
-    same = [word for word in over if word.partition("=")[0] not in keys]
-    jobs = [[*(f"{key}={value}" for key, value in job.items()), *same] for job in told.jobs]
-    with composer(), files_read_once():
-        signatures = _each(name, jobs, signature)
-    made = tuple(Job(values, signature) for values, signature in zip(told.jobs, signatures, strict=True))
+    made = tuple(map(Job, told.jobs, each_run(name, over, signature)))
     return Sweep(name, told.title, told.paper, told.table, made, told.over)
+
+
+def each_run(name: str, over: Sequence[str], ask: Callable[[Config], T]) -> list[T]:
+    """What `ask` says of the checked configuration of every run of a sweep with `over` laid over it, in order."""
+    from kd_experiments.cli.composing import composer
+    from kd_experiments.private import files_read_once
+
+    jobs = outline(name, over).jobs
+    same = [word for word in over if word.partition("=")[0] not in jobs[0]]
+    with composer(), files_read_once():
+        return _each(name, [[*(f"{key}={value}" for key, value in job.items()), *same] for job in jobs], ask)
 
 
 def expand(overrides: Sequence[str]) -> list[list[str]]:

@@ -38,6 +38,15 @@ def test_reads_gzipped_and_plain_files(folder: Path) -> None:
     assert torch.equal(zipped.train_images, plain.train_images)
 
 
+def test_smaller_images_are_means_of_areas(folder: Path) -> None:
+    whole = read_fashion_mnist(folder, False, folder).test_images.double()
+    small = read_fashion_mnist(folder, False, folder, image_size=14).test_images
+    means = (whole[..., ::2, ::2] + whole[..., 1::2, ::2] + whole[..., ::2, 1::2] + whole[..., 1::2, 1::2]) / 4
+    assert small.shape == (20, 1, 14, 14) and small.dtype == torch.uint8
+    assert (small - means).abs().max() <= 0.5
+    assert torch.equal(read_fashion_mnist(folder, False, folder, image_size=28).test_images.double(), whole)
+
+
 @pytest.mark.skipif(not DEBIAN_FOLDER.exists(), reason="Debian's package dataset-fashion-mnist is not installed")
 def test_the_real_one_agrees_with_torchvision(tmp_path: Path) -> None:
     from torchvision.datasets import FashionMNIST
