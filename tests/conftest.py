@@ -67,6 +67,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         # Only where somebody gave a time: a slow machine then says less instead of being stopped, and the closing
         # lines count what it left out. Without --until nothing is skipped here.
         pytest.skip("its turn did not come in time")
+    item.user_properties += [mark.args for mark in item.iter_markers("counts")]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What `make soak` counted; the figures of docs/soak.md are copied from these lines, not written by hand."""
+    passed = terminalreporter.stats.get("passed", ())
+    counted = [(f"{report.nodeid}", *fact) for report in passed for fact in report.user_properties]
+    if not (SOAK and counted):
+        return
+    lines = ["| Test | Counted | |", "| --- | --- | ---: |"]
+    lines += [f"| `{node.removeprefix('tests/')}` | {what} | {number:,} |" for node, what, number in sorted(counted)]
+    terminalreporter.section("soak")
+    terminalreporter.write_line("\n".join(lines))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

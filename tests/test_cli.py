@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY, Cli, records
+from tests.conftest import Cli, records
 
 
 @pytest.mark.parametrize(
@@ -138,27 +136,3 @@ def test_printing_the_configuration_imports_no_torch() -> None:
         "assert main() == 0; assert 'torch' not in sys.modules"
     )
     assert "method:" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-
-
-@pytest.mark.skipif(shutil.which("mount") is None or os.geteuid() != 0, reason="needs root to mount a small disk")
-@pytest.mark.slow
-def test_a_real_full_disk(tmp_path: Path) -> None:
-    """The first epochs fit; then the disk is filled, and the last checkpoint survives."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], capture_output=True).returncode:
-        pytest.skip("a tmpfs cannot be mounted here")
-    try:
-        command = [sys.executable, "-m", "kd_experiments", *TINY, f"paths.results={disk}", "method=none"]
-        first = subprocess.run(command, capture_output=True, text=True)
-        assert first.returncode == 0, first.stderr
-        free = shutil.disk_usage(disk).free
-        (disk / "ballast").write_bytes(bytes(max(free - 250_000, 0)))
-        second = subprocess.run([*command, "seed=1"], capture_output=True, text=True)
-        assert second.returncode == 2, second.stderr
-        assert second.stderr.count("\n") == 1 and "no space left on the device" in second.stderr
-        (disk / "ballast").unlink()
-        third = subprocess.run([*command, "seed=1"], capture_output=True, text=True)
-        assert third.returncode == 0, third.stderr
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)

@@ -64,6 +64,7 @@ WRITERS = {
 }
 
 
+@pytest.mark.counts("flipped bits: none believed", 100)
 @pytest.mark.parametrize("name", WRITERS)
 def test_no_flipped_bit_is_believed(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     write, read = WRITERS[name]

@@ -62,8 +62,12 @@ def changed(content: dict[str, Any], way: tuple[str, ...], value: Any) -> dict[s
     return content
 
 
+VALUES, RECORDS, OTHER_FILES = (10_000, 1000, 1000) if SOAK else (200, 100, 50)
+
+
+@pytest.mark.counts("sets of values that nobody thought of: no traceback", VALUES)
 @given(st.data())
-@settings(max_examples=10_000 if SOAK else 200)
+@settings(max_examples=VALUES)
 def test_values_that_nobody_thought_of(data: st.DataObject) -> None:
     content = composed(data.draw(st.sampled_from(CHOICES)))
     for _ in range(data.draw(st.integers(1, 3))):
@@ -84,8 +88,9 @@ RECORD = Record(
 )  # fmt: skip
 
 
+@pytest.mark.counts("damaged and foreign records: each named once", RECORDS)
 @given(st.data())
-@settings(max_examples=1000 if SOAK else 100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=RECORDS, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damaged_and_foreign_records(tmp_path: Path, data: st.DataObject) -> None:
     """Other values under a right check sum, or other bytes: named once each, and the listing goes on."""
     path = tmp_path / "runs" / "x" / "record.json"
@@ -106,8 +111,9 @@ def test_damaged_and_foreign_records(tmp_path: Path, data: st.DataObject) -> Non
     every_run_status(tmp_path)
 
 
+@pytest.mark.counts("damaged checkpoints, and as many images: read or refused", OTHER_FILES)
 @given(st.data())
-@settings(max_examples=1000 if SOAK else 50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=OTHER_FILES, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damaged_checkpoints_images_and_idx_files(tmp_path: Path, data: st.DataObject) -> None:
     """Other bytes than were written are read, or refused in a sentence."""
     kept = tmp_path / "sound"

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,10 +22,12 @@ import torch
 from kd_experiments import files, stopping
 from kd_experiments.config import Config, check
 from kd_experiments.errors import UserError
+from kd_experiments.reporting.__main__ import main as report
 from kd_experiments.single_run import run
 from kd_experiments.tracking.record import Record, RunFolder
 from kd_experiments.training.loop import Training
 from tests.conftest import PATIENCE, SOAK, TINY, composed
+from tests.reporting.synthetic import several, write
 
 pytestmark = pytest.mark.slow
 
@@ -120,33 +123,96 @@ def break_at(patch: pytest.MonkeyPatch, number: int, error: BaseException) -> li
     return count
 
 
-@pytest.mark.parametrize("kind", ["killed", "no space"])
-def test_a_run_that_ends_at_any_write(undisturbed: dict[str, Any], tmp_path: Path, kind: str) -> None:
+Count = Callable[[str, object], None]
+ENDS = {"killed": Killed(), "no space": OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))}
+
+
+@pytest.mark.parametrize("kind", ENDS)
+def test_a_run_that_ends_at_any_write(
+    undisturbed: dict[str, Any], tmp_path: Path, kind: str, record_property: Count
+) -> None:
     """At every write and rename of a run's life, teacher, scores, epochs, snapshots and record: the next start makes it
     good. `make soak` takes each, `make test` a few.
     """
-    error = Killed() if kind == "killed" else OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    number, ended = 2, False
+    number, ended, tried = 2, False, 0
     while not ended:
+        tried += 1
         results = tmp_path / str(number)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(RunFolder, "append_log", lambda self, line: None)
-            count = break_at(patch, number, error)
+            count = break_at(patch, number, ENDS[kind])
             with contextlib.suppress(Killed, UserError):
                 run(tiny(results, *TRACIN))
             ended = len(count) < number
         (results / "runs").mkdir(parents=True, exist_ok=True)
-        for folder in [*results.glob("runs/*"), *results.glob("teachers/*")]:
+        for folder in [] if ended else [*results.glob("runs/*"), *results.glob("teachers/*")]:
             (folder / f".left.{number}.part").write_bytes(b"of a process that was killed while it wrote")
         assert run(tiny(results, *TRACIN)).status == "complete"
         assert_same(content(results), undisturbed)
         assert not list(results.rglob("*.part"))
         number += 1 if SOAK else 11
     assert number > 30
+    record_property(f"runs that ended at a write or rename ({kind}) and came out bit-identical", tried - 1)
+
+
+@pytest.mark.parametrize("kind", ENDS)
+def test_a_report_that_ends_at_any_write(tmp_path: Path, kind: str, record_property: Count) -> None:
+    """Every file is whole at any moment, and the next report is the one that nothing had happened to."""
+    write(tmp_path, *several())
+    words = [f"paths.results={tmp_path}", "write=tables", "latex=true"]
+
+    def made() -> dict[str, bytes]:
+        found = (path for path in tmp_path.rglob("*") if path.is_file())
+        return {str(path): path.read_bytes() for path in found if "runs" not in path.relative_to(tmp_path).parts}
+
+    assert report(words) == 0
+    whole, number, ended, tried = made(), 1, False, 0
+    while not ended:
+        tried += 1
+        for path in map(Path, whole):
+            path.unlink()
+        with pytest.MonkeyPatch.context() as patch:
+            count = break_at(patch, number, ENDS[kind])
+            with contextlib.suppress(Killed):
+                assert report(words) == (0 if len(count) < number else 2)
+            ended = len(count) < number
+        left = {name: content for name, content in made().items() if not name.endswith(".part")}
+        assert all(content == whole.get(name) for name, content in left.items()), number
+        assert report(words) == 0
+        assert made() == whole, number
+        number += 1 if SOAK else 13
+    assert tried > 2
+    record_property(f"reports that ended at a write or rename ({kind}) and came out byte-identical", tried - 1)
+
+
+@pytest.mark.skipif(shutil.which("mount") is None or os.geteuid() != 0, reason="needs root to mount a small disk")
+def test_a_disk_that_is_full(undisturbed: dict[str, Any], tmp_path: Path, record_property: Count) -> None:
+    """Disks that fill up at different moments of a run's life, and are then enlarged: the same command completes it."""
+    sizes = range(1, 64, 2) if SOAK else (2, 12)  # in units of 128 KiB
+    full = 0
+    for size in sizes:
+        disk = tmp_path / str(size)
+        disk.mkdir()
+        small = ["mount", "-t", "tmpfs", "-o", f"size={128 * size}k", "tmpfs", str(disk)]
+        if subprocess.run(small, capture_output=True).returncode:
+            pytest.skip("a tmpfs cannot be mounted here")
+        try:
+            with contextlib.suppress(UserError):
+                if run(tiny(disk, *TRACIN)).status == "complete":
+                    break
+            full += 1
+            subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+            assert run(tiny(disk, *TRACIN)).status == "complete"
+            assert_same(content(disk), undisturbed)
+            assert not list(disk.rglob("*.part"))
+        finally:
+            subprocess.run(["umount", str(disk)], check=True)
+    assert full
+    record_property("full disks that were enlarged, after which the run came out bit-identical", full)
 
 
 @pytest.mark.skipif(not SOAK, reason="fifty runs: make soak")
-def test_random_kills(undisturbed: dict[str, Any], tmp_path: Path) -> None:
+def test_random_kills(undisturbed: dict[str, Any], tmp_path: Path, record_property: Count) -> None:
     """Processes that die at fifty random moments, each going on where the one before has died."""
     generator, kills, lap = random.Random(0), 0, 0
     while kills < 50:
@@ -162,6 +228,7 @@ def test_random_kills(undisturbed: dict[str, Any], tmp_path: Path) -> None:
                 process.communicate()
                 kills += 1
         assert_same(content(results), undisturbed)
+    record_property("processes killed at random moments; the runs came out bit-identical", kills)
 
 
 def start(results: Path, *overrides: str) -> subprocess.Popen[str]:
@@ -169,7 +236,7 @@ def start(results: Path, *overrides: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_many_starts_of_one_run(undisturbed: dict[str, Any], tmp_path: Path) -> None:
+def test_many_starts_of_one_run(undisturbed: dict[str, Any], tmp_path: Path, record_property: Count) -> None:
     """All ask for the same at the same time, one of three is killed: one result, and nobody works twice at once."""
     processes = [start(tmp_path) for _ in range(20 if SOAK else 3)]
     time.sleep(3)
@@ -179,9 +246,10 @@ def test_many_starts_of_one_run(undisturbed: dict[str, Any], tmp_path: Path) -> 
     codes = [process.returncode for process in processes]
     assert all(code == 0 for place, code in enumerate(codes) if place % 3), said
     assert_same(content(tmp_path), undisturbed)
+    record_property("starts of one run at once, a third of them killed: one result", len(processes))
 
 
-def test_many_starts_with_one_teacher(undisturbed: dict[str, Any], tmp_path: Path) -> None:
+def test_many_starts_with_one_teacher(undisturbed: dict[str, Any], tmp_path: Path, record_property: Count) -> None:
     """Runs of several seeds want the same teacher at the same time, one of three is killed: it is trained once."""
     processes = [start(tmp_path, f"seed={seed}") for seed in range(10 if SOAK else 3)]
     time.sleep(3)
@@ -191,6 +259,7 @@ def test_many_starts_with_one_teacher(undisturbed: dict[str, Any], tmp_path: Pat
     assert all(process.returncode == 0 for place, process in enumerate(processes) if place % 3 != 1), said
     teachers = {name: value for name, value in content(tmp_path).items() if name.startswith("teachers/")}
     assert_same(teachers, {name: value for name, value in undisturbed.items() if name.startswith("teachers/")})
+    record_property("starts that want one teacher, a third of them killed: trained once", len(processes))
 
 
 DAMAGED = ("teacher.pt", "outputs.npz", "record.json", "scores-*.npz", "snapshot-*.pt")

@@ -1,12 +1,14 @@
 """Numbers from papers that belong beside ours: same data set, same networks, same label noise, same method.
 
 `names.csv` beside them says which of our methods does what a paper's name stands for, and what differs in more than
-the name; a name that is not there has no counterpart, and is never shown beside ours.
+the name; a name that is not there has no counterpart, and is never shown beside ours. `footing.csv` says how each
+source measured.
 """
 
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +20,7 @@ from kd_experiments.reporting.settings import first
 # torchvision's networks are those of the ImageNet papers.
 NETWORKS = {"tv_resnet18": "ResNet18", "tv_resnet34": "ResNet34", "tv_resnet50": "ResNet50"}
 TEACHER = "teacher"
+FILES = ("cifar100", "imagenet", "cifar100_label_noise")
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def _numbers() -> Mapping[tuple[str, str, str, str], Mapping[Published, None]]:
     """(data set, student, teacher or noise, method) -> numbers, each once; a student alone has no teacher, too."""
     names = {row["paper"]: row for row in _rows("names")}
     found: dict[tuple[str, str, str, str], dict[Published, None]] = {}
-    for name in ("cifar100", "imagenet", "cifar100_label_noise"):
+    for name in FILES:
         for row in _rows(name):
             ours = names.get(row["method"])
             if ours is None or row.get("noise") == "none":
@@ -79,6 +82,21 @@ def _numbers() -> Mapping[tuple[str, str, str, str], Mapping[Published, None]]:
             for key in keys:
                 found.setdefault(key, {})[one] = None
     return found
+
+
+def footing() -> list[tuple[str, ...]]:
+    """On what footing each source stands beside our runs: a head, and a row for each source, data set and statistic.
+
+    What is counted comes from the numbers themselves; `footing.csv` says of each source what they do not.
+    """
+    told = _rows("footing")
+    counts = Counter((row["source"], name, row["statistic"]) for name in FILES for row in _rows(name))
+    rows = [("source", "data", "numbers", "statistic", "epochs", "augmentation", "seeds", "beside ours")]
+    for (source, name, statistic), count in sorted(counts.items()):
+        known = next(row for row in told if source.startswith(row["source"]))
+        facts = (known["epochs"], known["augmentation"], known["seeds"], known["remark"])
+        rows.append((source, name.replace("_", " "), str(count), statistic, *facts))
+    return rows
 
 
 def _rows(name: str) -> list[dict[str, str]]:

@@ -12,16 +12,19 @@ from kd_experiments.escaping import markdown as markdown_words
 from kd_experiments.places import home
 from kd_experiments.reporting.figures import save
 from kd_experiments.reporting.page import page
+from kd_experiments.reporting.published import footing
 from kd_experiments.reporting.study import Study
 from kd_experiments.reporting.table import Table, comma_separated, latex, markdown
 from kd_experiments.reporting.tables import setting_table
 
 ROWS = 10  # of the table that a README opens with
 MANIFEST = "report/files.txt"
+FINDINGS = "findings.md"  # the one file of results that is written by hand
 BEGIN, END = "<!-- results: made by make tables -->", "<!-- /results -->"  # in the README of the checkout
 
 LAYOUT = """\
-Every number here was computed by this code; numbers from papers lie apart, in `published/`, each with its source.
+Every number here was computed by this code; numbers from papers lie apart, in `published/`, each with its source, and
+`tables/published.md` says on what footing they stand.
 
 | where | what |
 | --- | --- |
@@ -54,7 +57,8 @@ def write(
         for table in study.costs if cost else ():
             made[f"cost/{table.name}.md"] = f"{markdown(table, 1)}\nRuns {study.digest}.\n"
             made[f"cost/{table.name}.csv"] = comma_separated(table, study.digest)
-        made["README.md"] = readme(study)
+        made["tables/published.md"] = _footing()
+        made["README.md"] = readme(study, _found(folder))
         made["runs.csv"] = study.csv
         if folder.resolve() == home() / "results":
             front_page = home() / "README.md"
@@ -76,13 +80,26 @@ def write(
     return written
 
 
-def readme(study: Study) -> str:
-    """One table of at most ten rows, one figure and three sentences; the details folded below."""
+def readme(study: Study, found: str = "") -> str:
+    """One table of at most ten rows, one figure and three sentences, what was `found`; the details folded below."""
     pages = sorted({table.data for table in study.tables})
     contents = [f"- [{markdown_words(name)}](tables/{files.file_name(name)}.md)" for name in pages]
     notes = [] if study.main is None else [f"- {markdown_words(note)}" for note in setting_table(study.main).notes]
-    parts = ["# Results", front(study), *([_folded("How to read it", notes)] if notes else [])]
+    parts = ["# Results", front(study), *filter(None, [found]), *([_folded("How to read it", notes)] if notes else [])]
     return "\n\n".join([*parts, _folded("What is here", [*contents, "", LAYOUT]), f"Runs {study.digest}."]) + "\n"
+
+
+def _found(folder: Path) -> str:
+    """What somebody has written of these results; a test holds its numbers against the tables."""
+    path = folder / FINDINGS
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+def _footing() -> str:
+    head, *rows = footing()
+    lines = [head, ("---", "---", "---:", *["---"] * (len(head) - 3)), *rows]
+    table = "\n".join("| " + " | ".join(map(markdown_words, line)) + " |" for line in lines)
+    return f"# Published numbers, and on what footing they stand\n\n{table}\n"
 
 
 def front(study: Study, folder: str = "") -> str:

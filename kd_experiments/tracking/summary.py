@@ -110,6 +110,6 @@ def _try_next(record: Record) -> list[str]:
         "+sweeps",
     )
     kept = [word for word in record.typed if word.split("=")[0].split(".")[0] not in own]
-    methods = "none,kd" if record.label.method in ("none", "kd") else f"none,kd,{record.config['method']['name']}"
+    methods = ",".join(dict.fromkeys(("none", "kd", record.config["method"]["name"])))
     command = shlex.join(["python", "-m", "kd_experiments", "--multirun", f"method={methods}", "seed=0,1,2", *kept])
     return [f"  try next   {command}"]

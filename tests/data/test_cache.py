@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from kd_experiments.data.cache import FOLDER, Facts, Stored, Writer, obtain
 from kd_experiments.data.cifar import stored_cifar10
 from kd_experiments.data.cinic10 import stored_cinic10
 from kd_experiments.errors import UserError
-from tests.conftest import PATIENCE
+from tests.conftest import PATIENCE, SOAK
 from tests.data.make_datasets import config, picture, write_cifar, write_cinic10
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 3, 4, 4), dtype=np.uint8)
@@ -249,7 +250,9 @@ assert (obtain(root, "made", "f", build, root / "kept").images == 7).all()
 
 
 @pytest.mark.slow
-def test_two_processes_build_it_once(tmp_path: Path) -> None:
+def test_many_processes_build_it_once(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    """With `make soak` ten, of which the builder and two others are killed: the next in turn builds it, once."""
+    count, killed = (10, 3) if SOAK else (2, 0)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(cache.__file__).parents[2])}
     processes = [
         subprocess.Popen(
@@ -258,15 +261,24 @@ def test_two_processes_build_it_once(tmp_path: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-        for number in range(2)
+        for number in range(count)
     ]
-    while len(list(tmp_path.glob("ready-*"))) < 2 and all(process.poll() is None for process in processes):
+    while len(list(tmp_path.glob("ready-*"))) < count and all(process.poll() is None for process in processes):
         time.sleep(0.05)
     (tmp_path / "go").touch()
+    gone: list[int] = []
+    if killed:
+        while not (first := list(tmp_path.glob("built-*"))):
+            time.sleep(0.01)
+        builder = int(first[0].name.removeprefix("built-"))
+        gone = [builder, *(number for number in range(count) if number != builder)][:killed]
+        for number in gone:
+            processes[number].kill()
     said = [process.communicate(timeout=PATIENCE)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
-    assert sum("waiting for another process" in text for text in said) == 1
-    assert len(list(tmp_path.glob("built-*"))) == 1
+    assert all(process.returncode == 0 for number, process in enumerate(processes) if number not in gone), said
+    assert killed or sum("waiting for another process" in text for text in said) == 1
+    assert len(list(tmp_path.glob("built-*"))) == 1 + bool(killed)
+    record_property("starts of one cache of data, some of them killed: built once more than its builder was", count)
 
 
 def test_cifar_is_cached_too(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import shutil
 import subprocess
@@ -9,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from kd_experiments.places import home
+from kd_experiments.places import home, published_numbers
 from kd_experiments.reporting import frame as frames
 from kd_experiments.reporting.__main__ import main
+from kd_experiments.reporting.published import FILES, footing
 from kd_experiments.reporting.study import Study
 from kd_experiments.reporting.table import CAPTION, latex
-from kd_experiments.reporting.writing import BEGIN, END, MANIFEST, ROWS, embedded, own_folder, readme
+from kd_experiments.reporting.writing import BEGIN, END, FINDINGS, MANIFEST, ROWS, embedded, own_folder, readme
 from tests.reporting.synthetic import METHODS, SETTING, record, several, write
+
+NUMBER = r"[+−-]?\d+\.\d+"
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -32,7 +36,7 @@ def test_tables_figures_and_page_carry_one_digest(tmp_path: Path) -> None:
     expected |= {"figures/forest-digits-resnet20-resnet8.pdf", "paper/digits-resnet20-resnet8.tex"}
     assert expected | {"paper/digits-resnet20-resnet8-full.tex"} <= set(made)
     for name, content in made.items():
-        if name not in ("runs.csv", "report/files.txt"):
+        if name not in ("runs.csv", "report/files.txt", "tables/published.md"):  # the last is not made of runs
             assert mark.encode() in content, name
     assert frames.digest(frames.runs(csv=tmp_path / "runs.csv")) == mark
 
@@ -52,8 +56,10 @@ def test_what_is_committed_here_is_made_of_its_runs(tmp_path: Path) -> None:
     if not (committed / "runs.csv").exists():
         pytest.skip("no run is committed yet")
     listed = subprocess.run(["git", "ls-files", "."], cwd=committed, capture_output=True, text=True, check=True).stdout
+    if (committed / FINDINGS).exists():
+        shutil.copy(committed / FINDINGS, tmp_path)
     assert main([f"csv={committed / 'runs.csv'}", f"out={tmp_path}", "write=tables"]) == 0
-    kept = {name for name in listed.split() if name.startswith("tables/")}
+    kept = {name for name in listed.split() if name.startswith("tables/") or name == FINDINGS}
     assert kept | {"README.md", "runs.csv"} == set(files(tmp_path))
     for name, content in files(tmp_path).items():
         assert (committed / name).read_bytes() == content, name
@@ -63,6 +69,33 @@ def test_what_is_committed_here_is_made_of_its_runs(tmp_path: Path) -> None:
     for name in listed.split():
         if name.startswith(("figures/", "report/", "cost/")) and name != MANIFEST:
             assert study.digest.encode() in (committed / name).read_bytes(), name
+
+
+def test_every_number_of_the_findings_stands_in_a_table() -> None:
+    """What is written by hand says nothing that no table says: every number with a decimal point, signs included."""
+    committed = home() / "results"
+    if not (committed / FINDINGS).exists():
+        pytest.skip("nothing is written yet")
+    tables = "".join(path.read_text() for path in sorted((committed / "tables").glob("*.md")))
+    known = set(re.findall(NUMBER, tables))
+    told = re.findall(NUMBER, (committed / FINDINGS).read_text())
+    assert told and not [number for number in told if number not in known]
+
+
+def test_a_findings_text_stands_in_the_readme(tmp_path: Path) -> None:
+    write(tmp_path, *several())
+    (tmp_path / FINDINGS).write_text("## What was found\n\nNothing yet.\n")
+    assert main([f"paths.results={tmp_path}", "write=tables"]) == 0
+    text = (tmp_path / "README.md").read_text()
+    assert 0 < text.index("What was found") < text.index("<details>")
+
+
+def test_every_source_of_a_published_number_has_a_footing() -> None:
+    head, *rows = footing()
+    assert {len(row) for row in rows} == {len(head)} and all(all(row) for row in rows)
+    counts = [len(list(csv.DictReader(path.open()))) for path in published_numbers().glob("*.csv")
+              if path.stem in FILES]  # fmt: skip
+    assert sum(int(row[2]) for row in rows) == sum(counts)
 
 
 def test_a_readme_shows_the_main_table_between_its_markers(tmp_path: Path) -> None:
