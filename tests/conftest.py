@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="a folder with losses*.json + losses*.npz, models.json, or both, to check instead of tests/golden",
     )
+
+
+@pytest.fixture
+def modest() -> Iterator[None]:
+    """What a test reads takes less than 2 GiB of memory at its peak, where Linux can tell."""
+    clear, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+
+    def resident(field: str) -> int:
+        return int(re.search(rf"{field}:\s+(\d+)", status.read_text())[1]) * 1024  # type: ignore[index]  # Linux has it
+
+    if not clear.exists():
+        yield
+        return
+    clear.write_text("5")  # the peak begins anew
+    before = resident("VmRSS")
+    yield
+    assert resident("VmHWM") - before < 2 << 30
 
 
 def golden_folders(config: pytest.Config) -> list[Path]:

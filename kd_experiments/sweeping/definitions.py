@@ -53,8 +53,24 @@ class Job:
     signature: str
 
 
+class Named:
+    """A sweep by its name and what is laid over it."""
+
+    name: str
+    over: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        return " ".join([self.name, *self.over])
+
+    @property
+    def command(self) -> str:
+        """What runs all that is missing."""
+        return " ".join(["python -m kd_experiments --multirun", f"+sweeps={self.name}", *map(shlex.quote, self.over)])
+
+
 @dataclass(frozen=True)
-class Sweep:
+class Sweep(Named):
     """One file below `sweeps/`; `title` and `paper` stand in the comment at its head, `over` is laid over it."""
 
     name: str
@@ -63,16 +79,6 @@ class Sweep:
     table: TableLayout
     jobs: tuple[Job, ...]
     over: tuple[str, ...] = ()
-
-    @property
-    def words(self) -> str:
-        """Its name, and what is laid over it."""
-        return " ".join([self.name, *self.over])
-
-    @property
-    def command(self) -> str:
-        """What runs all that is missing."""
-        return _command(self.name, self.over)
 
 
 def names() -> list[str]:
@@ -111,7 +117,7 @@ def read(name: str, results: Path | None = None, over: Sequence[str] = ()) -> Sw
 
 
 @dataclass(frozen=True)
-class Outline:
+class Outline(Named):
     """What a sweep's file says by itself: nothing is composed, so nothing is known of signatures."""
 
     name: str
@@ -120,19 +126,6 @@ class Outline:
     table: TableLayout
     jobs: tuple[Mapping[str, str], ...]  # values of the swept keys
     over: tuple[str, ...] = ()
-
-    @property
-    def words(self) -> str:
-        """Its name, and what is laid over it."""
-        return " ".join([self.name, *self.over])
-
-    @property
-    def command(self) -> str:
-        return _command(self.name, self.over)
-
-
-def _command(name: str, over: Sequence[str]) -> str:
-    return " ".join(["python -m kd_experiments --multirun", f"+sweeps={name}", *map(shlex.quote, over)])
 
 
 def outline(name: str, over: Sequence[str] = ()) -> Outline:

@@ -16,6 +16,8 @@ from kd_experiments.data.image_tree import images_below
 from kd_experiments.errors import UserError
 from tests.data.make_datasets import picture
 
+pytestmark = pytest.mark.usefixtures("modest")
+
 
 def make(path: Path, kind: str) -> Path:
     if kind == "pipe":

@@ -19,6 +19,8 @@ from kd_experiments.networks import build
 from kd_experiments.teachers.checkpoint_file import load_into, read_state, strip_prefixes
 from kd_experiments.teachers.pickle_scan import refuse_costly
 
+pytestmark = pytest.mark.usefixtures("modest")
+
 
 def packed(path: Path, content: bytes, compression: int = zipfile.ZIP_STORED, more: bytes = b"") -> Path:
     """A file as torch.save writes it, with any pickle in it."""
