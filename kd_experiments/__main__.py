@@ -173,8 +173,7 @@ def _run_one(given: dict[str, Any], typed: list[str], sweep: str | None) -> None
     before = None if again else known.look_up(given)
     if before is not None:
         folder = RunFolder(Path(given["paths"]["results"]) / "runs" / before.signature)
-        record = folder.read()
-        if record is not None and record.is_done:
+        if (record := folder.done()) is not None:
             lines = summary_lines(record, folder.record_file)
             print("\n".join([already_done(record, folder.record_file, digests.changed(record.code)), *lines]))
             return

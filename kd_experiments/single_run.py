@@ -41,8 +41,8 @@ def _run(config: Config, display: Display, number: int, typed: Sequence[str], sw
     parallel.start(config.device)
     folder = RunFolder(config.results / "runs" / identity.signature(config))
     with parallel.locked(folder.path, display.note):
-        record = folder.read()
-        if record is not None and record.is_done and not config.rerun:
+        record = None if config.rerun else folder.done()
+        if record is not None:
             display.note(already_done(record, folder.record_file, digests.changed(record.code)))
         else:
             record = _do(config, folder, display, devices.pick(config.device, number), typed, sweep)
@@ -89,8 +89,8 @@ def _do(
         story.record = story.record.but(finished=facts.now(), timing=seconds)
         try:
             folder.write(story.record)
-            if story.record.is_done and parallel.is_main():
-                folder.checkpoint.unlink(missing_ok=True)  # nobody goes on from it any more
+            if parallel.is_main():
+                folder.done()  # nobody goes on from its checkpoint any more
         except UserError:
             if story.record.status == "complete":  # otherwise the first error is the one to tell
                 raise

@@ -32,7 +32,7 @@ def do(
         config = configure()
         runs = RunFolder(config.results / "runs" / identity.signature(config))
         Outcome("started", str(runs.path)).write(folder)
-        record = None if config.rerun or config.samples else _done(runs)
+        record = None if config.rerun or config.samples else runs.done()
         if record is not None:
             changed = digests.changed(record.code)
             result = already_done(record, runs.record_file, changed) if changed else f"already done, {_result(record)}"
@@ -61,12 +61,6 @@ def do(
 def _result(record: Record) -> str:
     top1 = record.metrics.get("test_top1_last")
     return record.status if top1 is None else f"test {top1:.2f} %"
-
-
-def _done(runs: RunFolder) -> Record | None:
-    """The record of a run that nobody needs to repeat."""
-    record = runs.read()
-    return record if record is not None and record.is_done else None
 
 
 def _failed(reason: str, runs: RunFolder | None) -> Outcome:

@@ -120,8 +120,6 @@ def train(settings: TeacherConfig, data: Data, folder: Path, record_steps: bool,
     files.write_json(folder / "history.json", {"history": training.history, "seconds": seconds})
     about = {"epoch": recipe.epochs, "network": settings.network, "images": data.kept_with_weights}
     files.save(folder / "teacher.pt", {"model": learner.result.state_dict(), **about})
-    if parallel.is_main():
-        (folder / "checkpoint.pt").unlink(missing_ok=True)
     display.note(f"teacher trained in {time.perf_counter() - started:.1f} s, kept in {folder}")
 
 

@@ -62,6 +62,8 @@ class Teacher:
             self._train_if(not parallel.agreed(_has_weights(wanted)))
             if not parallel.agreed(_complete(self.folder)):
                 measure(wanted.settings, data, self.folder, wanted.identity, wanted.downloads)
+            if parallel.is_main():  # a kill may have left it beside the finished weights
+                (self.folder / "checkpoint.pt").unlink(missing_ok=True)
         record = read_teacher_record(self.folder / "record.json")
         assert record is not None, "it was complete, or has just been written"
         self.facts: TeacherFacts = replace(record.facts, seen_val=seen_val(wanted.settings))  # this run's claim

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -244,6 +245,15 @@ class RunFolder:
             return read_record(self.record_file)
         except UserError:
             return files.damaged(self.record_file)
+
+    def done(self) -> Record | None:
+        """The record of a run that nobody needs to repeat; a kill may have left what it would have gone on from."""
+        record = self.read()
+        if record is None or not record.is_done:
+            return None
+        with contextlib.suppress(OSError):  # somebody else's folder
+            self.checkpoint.unlink(missing_ok=True)
+        return record
 
     def write(self, record: Record) -> None:
         files.write_record(self.record_file, record)
