@@ -27,7 +27,7 @@ def test_the_wheel_runs_from_an_empty_folder(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(unpacked)
     assert (unpacked / "kd_experiments" / "conf" / "config.yaml").exists()
-    assert (unpacked / "kd_experiments" / "sweeps" / "small" / "fashion_noise.yaml").exists()
+    assert (unpacked / "kd_experiments" / "sweeps" / "small" / "precision.yaml").exists()
     assert (unpacked / "kd_experiments" / "reporting" / "assets" / "page.html").exists()
     environment = dict(os.environ) | {"PYTHONPATH": str(unpacked)}
     command = [sys.executable, "-m", "kd_experiments", *TINY, "method=kd"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import time
@@ -37,6 +38,7 @@ SHAPES = {
     "tiny_imagenet": (100_000, 3, 64, 200),
     "imagenet": (1_281_167, 3, 224, 1000),
 }
+BUSY = 0.9  # of the cores, by the system's load
 TIMED_SECONDS = 1.0  # of a network's steps, after one that is not timed
 
 Shape = tuple[int, int, int]  # channels, size, classes
@@ -181,6 +183,7 @@ def plan(name: str, over: Sequence[str], results: Path) -> Told:
             "",
             f"Speeds were measured by this command on {speeds.where}, and are kept in {speeds.kept}. Not in them:",
             "a method's own layers, evaluation, reading.",
+            *speeds.caution(),
             *columns([("network", "image", "learning", "answering"), *speeds.rows()], right=(2, 3)),
         ],
         start,
@@ -206,6 +209,7 @@ class Measured:
         self.where = f"{place}, {devices.resolved_precision('auto', device.type)}, torch {torch.__version__}"
         known: Any = files.read_json(kept)
         self._all: dict[str, dict[str, float]] = known if isinstance(known, dict) else {}
+        self._measured = False
         self._asked: dict[tuple[str, Shape], None] = {}
 
     def __call__(self, network: str, shape: Shape, batch: int, learns: bool) -> float:
@@ -213,9 +217,17 @@ class Measured:
         here = self._all.setdefault(self.where, {})
         self._asked[network, shape] = None
         if not isinstance(here.get(key), float):
+            self._measured = True
             here[key] = images_per_second(network, shape, batch, learns, self.device)
             files.write_json(self.kept, self._all)
         return here[key]
+
+    def caution(self) -> list[str]:
+        """A line where the machine had something else to do while this call measured."""
+        load, cores = os.getloadavg()[0], os.cpu_count() or 1
+        if not self._measured or load <= BUSY * cores:
+            return []
+        return [f"The machine was busy (load {load:.1f} on {cores} cores): remove that file and type this again later."]
 
     def rows(self) -> list[tuple[str, ...]]:
         """Network, image, and images a second of every network that was asked for."""

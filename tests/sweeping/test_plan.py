@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,7 @@ def test_speeds_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         return 50.0
 
     monkeypatch.setattr(plan, "images_per_second", measure)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     first = plan.plan("methods", [*SMALL, "method=none,kd"], tmp_path)
     again = plan.plan("methods", [*SMALL, "method=none,kd"], tmp_path)
     assert first == again and sorted(asked) == ["resnet20", "resnet20", "resnet8"]
@@ -63,6 +65,13 @@ def test_speeds_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert first.start[:3] == ["-m", "kd_experiments", "--multirun"] and first.start[-1].startswith("hydra/launcher=")
     chosen = plan.plan("methods", [*SMALL, "method=none", "hydra/launcher=ray_local"], tmp_path)
     assert chosen.start[-1] == "hydra/launcher=ray_local"
+
+
+def test_a_busy_machine_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "images_per_second", lambda *_: 50.0)
+    monkeypatch.setattr(os, "getloadavg", lambda: (1e3, 0.0, 0.0))
+    told = [plan.plan("methods", [*SMALL, "method=none"], tmp_path).lines for _ in range(2)]
+    assert ["busy" in "".join(lines) for lines in told] == [True, False], "what was kept was measured earlier"
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
