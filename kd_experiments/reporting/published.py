@@ -91,7 +91,9 @@ def footing() -> list[tuple[str, ...]]:
     """
     told = _rows("footing")
     counts = Counter((row["source"], name, row["statistic"]) for name in FILES for row in _rows(name))
-    rows = [("source", "data", "numbers", "statistic", "epochs", "augmentation", "seeds", "beside ours")]
+    rows: list[tuple[str, ...]] = [
+        ("source", "data", "numbers", "statistic", "epochs", "augmentation", "seeds", "beside ours")
+    ]
     for (source, name, statistic), count in sorted(counts.items()):
         known = next(row for row in told if source.startswith(row["source"]))
         facts = (known["epochs"], known["augmentation"], known["seeds"], known["remark"])

@@ -252,8 +252,8 @@ def images_per_second(network: str, shape: Shape, batch: int, learns: bool, devi
     """Of training steps, or of forward passes without gradients, on images of noise."""
     channels, size, classes = shape
     devices.make_deterministic(device, None)
-    made = build(network, classes=classes, channels=channels, size=size).to(device, memory_format=torch.channels_last)
-    made.train(learns)
+    made = build(network, classes=classes, channels=channels, size=size).to(device)
+    made.to(memory_format=torch.channels_last).train(learns)
     images = torch.randn(batch, channels, size, size, device=device).to(memory_format=torch.channels_last)
     labels = torch.zeros(batch, dtype=torch.long, device=device)
     optimizer = torch.optim.SGD(made.parameters(), lr=1e-9, momentum=0.9)
