@@ -26,7 +26,7 @@ from kd_experiments.reporting.__main__ import main as report
 from kd_experiments.single_run import run
 from kd_experiments.tracking.record import Record, RunFolder
 from kd_experiments.training.loop import Training
-from tests.conftest import PATIENCE, SOAK, TINY, composed
+from tests.conftest import PATIENCE, SOAK, TINY, composed, records
 from tests.reporting.synthetic import several, write
 
 pytestmark = pytest.mark.slow
@@ -145,7 +145,9 @@ def test_a_run_that_ends_at_any_write(
                 run(tiny(results, *TRACIN))
             ended = len(count) < number
         (results / "runs").mkdir(parents=True, exist_ok=True)
-        for folder in [] if ended else [*results.glob("runs/*"), *results.glob("teachers/*")]:
+        # What a killed process leaves is removed by who works there next; where all was done already, that is nobody.
+        done = any(record["status"] == "complete" for record in records(results))
+        for folder in [] if done else [*results.glob("runs/*"), *results.glob("teachers/*")]:
             (folder / f".left.{number}.part").write_bytes(b"of a process that was killed while it wrote")
         assert run(tiny(results, *TRACIN)).status == "complete"
         assert_same(content(results), undisturbed)
