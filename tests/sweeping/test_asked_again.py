@@ -87,13 +87,13 @@ def test_a_sweep_killed_twice_ends_with_exactly_its_runs(cli: Cli, tmp_path: Pat
     found = complete(results)
     assert len(found) == len(records(results)) == 6
     assert {signature: found[signature] for signature in kept} == kept, "a finished run was run again"
-    swept = {(r["config"]["method"]["name"], r["seed"]) for r in records(results)}
+    swept = {(r["config"]["method"]["name"], r["config"]["seed"]) for r in records(results)}
     assert swept == {(method, seed) for method in ("none", "kd", "btkd") for seed in (0, 1)}
 
     # What was killed half-way came out as if nothing had happened.
     again = json.loads((results / "runs" / min(resumed) / "record.json").read_text())
-    method, seed, alone = again["config"]["method"]["name"], again["seed"], tmp_path / "alone"
-    given = [SWEEP[1], *TINY, "recipe.epochs=6", f"method={method}", f"seed={seed}", f"paths.results={alone}"]
+    method, seed, alone = again["config"]["method"]["name"], again["config"]["seed"], tmp_path / "alone"
+    given = [*SWEEP[1:3], *TINY, "recipe.epochs=6", f"method={method}", f"seed={seed}", f"paths.results={alone}"]
     assert cli(*given, tiny=False).code == 0
     (uninterrupted,) = records(alone)
     assert uninterrupted["signature"] in resumed and uninterrupted["metrics"] == again["metrics"]
