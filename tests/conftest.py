@@ -71,9 +71,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """What `make soak` counted; the figures of docs/soak.md are copied from these lines, not written by hand."""
+    """What `make soak` counted; docs/reliability.md has its figures from these lines."""
     passed = terminalreporter.stats.get("passed", ())
-    counted = [(f"{report.nodeid}", *fact) for report in passed for fact in report.user_properties]
+    counted = [(report.nodeid, *fact) for report in passed for fact in report.user_properties]
     if not (SOAK and counted):
         return
     lines = ["| Test | Counted | |", "| --- | --- | ---: |"]
@@ -108,18 +108,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def modest() -> Iterator[None]:
     """What a test reads takes less than 2 GiB of memory at its peak, where Linux can tell."""
-    clear, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+    from bench.memory import forget_peak, resident
 
-    def resident(field: str) -> int:
-        return int(re.search(rf"{field}:\s+(\d+)", status.read_text())[1]) * 1024  # type: ignore[index]  # Linux has it
-
-    if not clear.exists():
+    if sys.platform != "linux":
         yield
         return
-    clear.write_text("5")  # the peak begins anew
-    before = resident("VmRSS")
+    forget_peak()
+    before = resident()["VmRSS"]
     yield
-    assert resident("VmHWM") - before < 2 << 30
+    assert resident()["VmHWM"] - before < 2 << 30
 
 
 def golden_folders(config: pytest.Config) -> list[Path]:

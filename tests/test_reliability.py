@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +145,9 @@ def test_a_run_that_ends_at_any_write(
                 run(tiny(results, *TRACIN))
             ended = len(count) < number
         (results / "runs").mkdir(parents=True, exist_ok=True)
-        # What a killed process leaves is removed by who works there next; where all was done already, that is nobody.
+        # What a killed process leaves is removed by who works there next; once the run is done nobody asks the teacher.
         done = any(record["status"] == "complete" for record in records(results))
-        for folder in [] if done else [*results.glob("runs/*"), *results.glob("teachers/*")]:
+        for folder in [*results.glob("runs/*"), *(() if done else results.glob("teachers/*"))]:
             (folder / f".left.{number}.part").write_bytes(b"of a process that was killed while it wrote")
         assert run(tiny(results, *TRACIN)).status == "complete"
         assert_same(content(results), undisturbed)
@@ -188,28 +188,50 @@ def test_a_report_that_ends_at_any_write(tmp_path: Path, kind: str, record_prope
     record_property(f"reports that ended at a write or rename ({kind}) and came out byte-identical", tried - 1)
 
 
-@pytest.mark.skipif(shutil.which("mount") is None or os.geteuid() != 0, reason="needs root to mount a small disk")
-def test_a_disk_that_is_full(undisturbed: dict[str, Any], tmp_path: Path, record_property: Count) -> None:
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A disk of its own. Mounting takes root, which containers and ordinary users do not have."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs root to mount a small disk: there is no other way to a real one that is full")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_real_full_disk(tmp_path: Path) -> None:
+    """The first epochs fit; then the disk is filled, and the last checkpoint survives."""
+    with small_disk(tmp_path / "disk", "3m") as disk:
+        command = [sys.executable, "-m", "kd_experiments", *TINY, f"paths.results={disk}", "method=none"]
+        first = subprocess.run(command, capture_output=True, text=True)
+        assert first.returncode == 0, first.stderr
+        free = shutil.disk_usage(disk).free
+        (disk / "ballast").write_bytes(bytes(max(free - 250_000, 0)))
+        second = subprocess.run([*command, "seed=1"], capture_output=True, text=True)
+        assert second.returncode == 2, second.stderr
+        assert second.stderr.count("\n") == 1 and "no space left on the device" in second.stderr
+        (disk / "ballast").unlink()
+        third = subprocess.run([*command, "seed=1"], capture_output=True, text=True)
+        assert third.returncode == 0, third.stderr
+
+
+def test_disks_that_are_enlarged(undisturbed: dict[str, Any], tmp_path: Path, record_property: Count) -> None:
     """Disks that fill up at different moments of a run's life, and are then enlarged: the same command completes it."""
-    sizes = range(1, 64, 2) if SOAK else (2, 12)  # in units of 128 KiB
     full = 0
-    for size in sizes:
-        disk = tmp_path / str(size)
-        disk.mkdir()
-        small = ["mount", "-t", "tmpfs", "-o", f"size={128 * size}k", "tmpfs", str(disk)]
-        if subprocess.run(small, capture_output=True).returncode:
-            pytest.skip("a tmpfs cannot be mounted here")
-        try:
-            with contextlib.suppress(UserError):
-                if run(tiny(disk, *TRACIN)).status == "complete":
-                    break
+    for size in range(1, 64, 2) if SOAK else (2, 12):  # in units of 128 KiB
+        with small_disk(tmp_path / str(size), f"{128 * size}k") as disk:
+            try:
+                run(tiny(disk, *TRACIN))
+                break
+            except UserError as error:
+                assert "no space left" in str(error)
             full += 1
             subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
             assert run(tiny(disk, *TRACIN)).status == "complete"
             assert_same(content(disk), undisturbed)
             assert not list(disk.rglob("*.part"))
-        finally:
-            subprocess.run(["umount", str(disk)], check=True)
     assert full
     record_property("full disks that were enlarged, after which the run came out bit-identical", full)
 

@@ -24,7 +24,7 @@ from kd_experiments.identity import signature, teacher_signature
 from kd_experiments.networks import build
 from kd_experiments.sweeping.definitions import each_run, outline
 from kd_experiments.sweeping.listing import columns
-from kd_experiments.tracking.record import read_record
+from kd_experiments.tracking.record import RunFolder
 from kd_experiments.tracking.words import duration
 from kd_experiments.training import devices
 
@@ -47,8 +47,8 @@ Speeds = Callable[[str, Shape, int, bool], float]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One run in numbers."""
+class Work:
+    """What one run has to do, in numbers."""
 
     signature: str
     student: str
@@ -66,7 +66,7 @@ class Plan:
     answer_bytes: int  # of one view in the table
 
 
-def plan_of(config: Config) -> Plan:
+def work_of(config: Config) -> Work:
     """What the time and the disk of a run depend on."""
     data, taught = config.dataset, config.source == "teacher"
     if data.name not in SHAPES:
@@ -80,7 +80,7 @@ def plan_of(config: Config) -> Plan:
     views = 1 if streamed else Views(data.crop_padding, data.flip).count
     fits = images * views * (classes * format_bytes + 4) <= config.teacher.table_budget * 2**30
     tabled = taught and not streamed and config.teacher.table != "off" and fits
-    return Plan(
+    return Work(
         signature(config),
         config.student.network,
         2 if config.source == "peer" else 1,
@@ -113,7 +113,7 @@ class Cost:
         return self.students + self.teachers + self.answers
 
 
-def cost(plans: Sequence[Plan], speed: Speeds) -> Cost:
+def cost(plans: Sequence[Work], speed: Speeds) -> Cost:
     """The sum over runs, with each teacher trained once and asked once about each view.
 
     A step costs what the student's costs, and the teacher's forward where it is asked in every step. A method's own
@@ -156,7 +156,7 @@ def plan(name: str, over: Sequence[str], results: Path) -> Told:
     chosen = [word for word in over if word.startswith("hydra")]
     over = [word for word in over if word not in chosen]
     told = outline(name, over)
-    plans = list({one.signature: one for one in each_run(name, over, plan_of)}.values())
+    plans = list({one.signature: one for one in each_run(name, over, work_of)}.values())
     missing = [one for one in plans if not _is_done(results, one.signature)]
     device = devices.pick("auto")
     preset = launcher(device)
@@ -276,8 +276,8 @@ def images_per_second(network: str, shape: Shape, batch: int, learns: bool, devi
     return steps * batch / seconds
 
 
-def _by_teacher(plans: Iterable[Plan]) -> Mapping[str, list[Plan]]:
-    found: dict[str, list[Plan]] = {}
+def _by_teacher(plans: Iterable[Work]) -> Mapping[str, list[Work]]:
+    found: dict[str, list[Work]] = {}
     for one in plans:
         if one.teacher is not None:
             found.setdefault(one.teacher_signature, []).append(one)
@@ -291,10 +291,7 @@ def _parameters(network: str, shape: Shape) -> int:
 
 
 def _is_done(results: Path, name: str) -> bool:
-    try:
-        record = read_record(results / "runs" / name / "record.json")
-    except UserError:
-        return False
+    record = RunFolder(results / "runs" / name).read()
     return record is not None and record.is_done
 
 

@@ -271,7 +271,8 @@ def test_many_processes_build_it_once(tmp_path: Path, record_property: Callable[
         while not (first := list(tmp_path.glob("built-*"))):
             time.sleep(0.01)
         builder = int(first[0].name.removeprefix("built-"))
-        gone = [builder, *(number for number in range(count) if number != builder)][:killed]
+        others = [number for number in range(count) if number != builder]
+        gone = [*others[: killed - 1], builder]  # the builder last: none of the others may take its place before
         for number in gone:
             processes[number].kill()
     said = [process.communicate(timeout=PATIENCE)[1] for process in processes]

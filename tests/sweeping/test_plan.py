@@ -20,11 +20,11 @@ def speed(network: str, shape: plan.Shape, batch: int, learns: bool) -> float:
 
 
 @pytest.fixture(scope="module")
-def plans() -> list[plan.Plan]:
-    return each_run("methods", [*SMALL, "method=none,kd,at_kd"], plan.plan_of)
+def plans() -> list[plan.Work]:
+    return each_run("methods", [*SMALL, "method=none,kd,at_kd"], plan.work_of)
 
 
-def test_time_is_counted_by_images(plans: list[plan.Plan]) -> None:
+def test_time_is_counted_by_images(plans: list[plan.Work]) -> None:
     found = plan.cost(plans, speed)
     shown = 600 * 20  # images of one student's training
     assert len(plans) == 6 and {one.epochs for one in plans} == {20}
@@ -34,19 +34,19 @@ def test_time_is_counted_by_images(plans: list[plan.Plan]) -> None:
     assert found.tables_bytes == 2 * 600 * 9 * (10 * 4 + 4)
 
 
-def test_no_teacher_costs_nothing_of_one(plans: list[plan.Plan]) -> None:
+def test_no_teacher_costs_nothing_of_one(plans: list[plan.Work]) -> None:
     found = plan.cost([one for one in plans if one.teacher is None], speed)
     assert found.seconds == found.students == pytest.approx(2 * 600 * 20 / 100) and found.tables_bytes == 0
 
 
 def test_mutual_learners_are_two() -> None:
-    (one,) = each_run("methods", ["experiment=small/digits", "seed=0", "method=dml"], plan.plan_of)
+    (one,) = each_run("methods", ["experiment=small/digits", "seed=0", "method=dml"], plan.work_of)
     assert one.learners == 2 and one.teacher is None
 
 
 def test_own_images_cannot_be_counted() -> None:
     with pytest.raises(UserError, match="plan published data"):
-        each_run("methods", ["experiment=btkd/image_folder_224", "seed=0", "method=kd"], plan.plan_of)
+        each_run("methods", ["experiment=btkd/image_folder_224", "seed=0", "method=kd"], plan.work_of)
 
 
 def test_speeds_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
