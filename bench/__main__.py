@@ -12,6 +12,7 @@ import traceback
 from bench import epoch, influence, input, live, memory, methods, one_teacher, processes, start, whole_run
 from bench.measurement import here
 from bench.tables import write
+from kd_experiments.cli import layers
 from kd_experiments.places import PACKAGE
 
 GROUPS = {
@@ -33,11 +34,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="How fast the suite is, as ratios.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which figures: {', '.join(GROUPS)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="less of everything, to see that it works")
+    parser.add_argument("--turns", type=int, help="so many repetitions of each figure: more on a busy machine")
+    parser.add_argument("--methods", default="", metavar="A,B", help="of the figures of methods only these")
     given = parser.parse_args()
     if unknown := set(given.names) - set(GROUPS):
         parser.error(f"{', '.join(sorted(unknown))}: no such figure; choose from {', '.join(GROUPS)}")
+    wanted = given.methods.split(",") if given.methods else []
+    if unknown := set(wanted) - set(layers.choices("method")):
+        parser.error(
+            f"--methods: {', '.join(sorted(unknown))}: no such method; --help of a run lists all"
+        )
     names = given.names or list(GROUPS)
-    setting = here(given.quick)
+    setting = here(given.quick, given.turns, wanted)
     lines: list[str] = []
     failed = []
     for name in names:

@@ -21,20 +21,28 @@ Seconds = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class Setting:
-    """How long to measure, and where."""
+    """How long to measure, where, and which methods (all, where none is named)."""
 
     quick: bool
     device: torch.device
+    turns: int | None = None
+    methods: Sequence[str] = ()
 
     def repetitions(self, full: int) -> int:
-        return 2 if self.quick else full
+        return self.turns or (2 if self.quick else full)
+
+    def of(self, names: Sequence[str]) -> list[str]:
+        """Those of the methods that are wanted; of all, for a quick look, every sixth."""
+        if self.methods:
+            return [name for name in names if name in self.methods]
+        return list(names[:: 6 if self.quick else 1])
 
 
-def here(quick: bool) -> Setting:
+def here(quick: bool, turns: int | None = None, methods: Sequence[str] = ()) -> Setting:
     """Measure on the device that a run would pick."""
     device = devices.pick("auto")
     devices.make_deterministic(device, None)
-    return Setting(quick, device)
+    return Setting(quick, device, turns, methods)
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,8 @@ class Measurement:
     """A number, once for each repetition, and what it should be.
 
     `target` is a bound from below where `better` is `higher`, else from above; None where nothing was promised.
-    `parts` are the measured seconds (or what else is named) the number was computed from.
+    `parts` are the measured seconds (or what else is named) the number was computed from. `fastest` is the ratio of
+    the fastest turns: other programs only ever add, so on a busy machine it says more than the median of few turns.
     """
 
     name: str
@@ -54,6 +63,7 @@ class Measurement:
     values: Sequence[float]
     parts: Mapping[str, Sequence[float]] = field(default_factory=dict)
     note: str = ""
+    fastest: float | None = None
 
     @property
     def median(self) -> float:
@@ -80,6 +90,7 @@ class Measurement:
             "target": self.target,
             "met": self.met,
             **{name: _rounded(value) for name, value in measured.items()},
+            "fastest": _rounded(self.fastest),
             "repetitions": len(self.values),
             "values": [_rounded(value) for value in self.values],
             "parts": {name: [_rounded(value) for value in part] for name, part in self.parts.items()},
@@ -122,6 +133,11 @@ def timed(part: Callable[[], object], device: torch.device) -> float:
 def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
     """One ratio for each repetition."""
     return [a / b for a, b in zip(above, below, strict=True)]
+
+
+def fastest(above: Sequence[float], below: Sequence[float]) -> float | None:
+    """The ratio of the fastest of each; None where nothing was measured."""
+    return min(above) / min(below) if above and below else None
 
 
 def _wait(device: torch.device) -> None:

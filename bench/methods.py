@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from bench.material import BATCH, PAIRS, Material, Subject
-from bench.measurement import Measurement, Setting, ratios, timed
+from bench.measurement import Measurement, Setting, fastest, ratios, timed
 from kd_experiments.cli.choices import methods
 from kd_experiments.distillers import DISTILLERS
 from kd_experiments.training.loop import Training
@@ -27,10 +27,9 @@ BY_VIEW = 1.10  # target of methods that read the teacher's embedding by view
 
 
 def figures(setting: Setting) -> Iterator[Measurement]:
-    names = [method.name for method in methods()]
+    names = setting.of([method.name for method in methods()])
     with tempfile.TemporaryDirectory() as folder:
         material = Material(Path(folder), 500 if setting.quick else 1000)
-        names = names[::6] if setting.quick else names
         many = [name for name in names if name.startswith("crd")]
         subject = material.subject(PAIR, setting.device)
         yield from of_methods(subject, [name for name in names if name not in many], setting.repetitions(3))
@@ -60,6 +59,7 @@ def of_methods(subject: Subject, names: list[str], repetitions: int) -> Iterator
             better="lower",
             target=BY_VIEW if by_view else None,
             values=ratios(own, reference),
+            fastest=fastest(own, reference),
             parts={
                 "step_ms": [value / STEPS * 1e3 for value in own],
                 "kd_step_ms": [value / STEPS * 1e3 for value in reference],

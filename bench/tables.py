@@ -57,7 +57,8 @@ def figure_row(line: Line) -> list[str]:
 def spread(line: Line, unit: str) -> str:
     if line["repetitions"] == 1:
         return f"{line['median']:.3g}{unit}, 1"
-    return f"{line['median']:.3g}{unit} ({line['min']:.3g} to {line['max']:.3g}), {line['repetitions']}"
+    fastest = f"; of the fastest {line['fastest']:.3g}{unit}" if line["fastest"] is not None else ""
+    return f"{line['median']:.3g}{unit} ({line['min']:.3g} to {line['max']:.3g}), {line['repetitions']}{fastest}"
 
 
 def notes(lines: list[Line]) -> list[str]:

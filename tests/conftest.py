@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -180,3 +181,23 @@ def composed(*overrides: str) -> dict[str, Any]:
         os.replace(file.name, kept)
     content: dict[str, Any] = json.loads(kept.read_text())
     return content
+
+
+def read_offline_run(path: Path) -> dict[str, Any]:
+    """Run header, history rows and summary of a `.wandb` file, as the SDK's own reader prints them."""
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    found: dict[str, Any] = {"history": [], "summary": {}, "config": {}}
+    for line in lines:
+        record = json.loads(line)
+        content = record.get(record["type"], {})
+        if record["type"] == "run":
+            found |= {"group": content["run_group"], "tags": content["tags"], "name": content["display_name"]}
+            found["config"] |= content["config"]["update"]
+        elif record["type"] == "config":
+            found["config"] |= content.get("update", {})
+        elif record["type"] == "history":
+            found["history"].append(content["item"])
+        elif record["type"] == "summary":
+            found["summary"] |= content.get("update", {})
+    return found

@@ -26,7 +26,7 @@ from kd_experiments.reporting.__main__ import main as report
 from kd_experiments.single_run import run
 from kd_experiments.tracking.record import Record, RunFolder
 from kd_experiments.training.loop import Training
-from tests.conftest import PATIENCE, SOAK, TINY, composed, records
+from tests.conftest import PATIENCE, SOAK, TINY, composed, read_offline_run, records
 from tests.reporting.synthetic import several, write
 
 pytestmark = pytest.mark.slow
@@ -237,19 +237,23 @@ def test_disks_that_are_enlarged(undisturbed: dict[str, Any], tmp_path: Path, re
 
 
 @pytest.mark.skipif(not SOAK, reason="fifty runs: make soak")
-def test_random_kills(undisturbed: dict[str, Any], tmp_path: Path, record_property: Count) -> None:
-    """Processes that die at fifty random moments, each going on where the one before has died."""
+@pytest.mark.parametrize(("tracking", "deaths"), [("disabled", 50), ("offline", 10)])
+def test_random_kills(
+    undisturbed: dict[str, Any], tmp_path: Path, record_property: Count, tracking: str, deaths: int
+) -> None:
+    """Processes that die at random moments, each going on where the one before has died, W&B told of it or not."""
+    mode = f"tracking.mode={tracking}"
     began = time.perf_counter()
-    assert start(tmp_path / "whole").wait() == 0
+    assert start(tmp_path / "whole", mode).wait() == 0
     takes = time.perf_counter() - began  # of a whole run, however slow the machine is
     generator, kills, lap = random.Random(0), 0, 0
-    while kills < 50:
+    while kills < deaths:
         lap += 1
         results = tmp_path / str(lap)
         while True:
-            process = start(results)
+            process = start(results, mode)
             try:
-                limit = generator.uniform(0.1, 1.1) * takes if kills < 50 else PATIENCE
+                limit = generator.uniform(0.1, 1.1) * takes if kills < deaths else PATIENCE
                 assert process.wait(timeout=limit) == 0, process.communicate()[1]
                 break
             except subprocess.TimeoutExpired:
@@ -257,6 +261,9 @@ def test_random_kills(undisturbed: dict[str, Any], tmp_path: Path, record_proper
                 process.communicate()
                 kills += 1
         assert_same(content(results), undisturbed)
+        if tracking == "offline":
+            (told,) = (results / "wandb").glob("offline-run-*/*.wandb")
+            assert [row["epoch"] for row in read_offline_run(told)["history"]] == [0, 1]
     record_property("processes killed at random moments; the runs came out bit-identical", kills)
 
 

@@ -59,22 +59,20 @@ def report(values: Mapping[str, str]) -> None:
     _check(values, source=("local", "wandb"), write=WRITE, cost=("true", "false"), sweep=names())
     local = Path(values["paths.results"] or "results") if values["paths.results"] or not values["csv"] else None
     if values["source"] == "wandb":
-        from kd_experiments.reporting.wandb_source import project_runs
+        from kd_experiments.tracking.wandb_source import project_records
 
-        frame, place = project_runs(values["entity"] or None, values["project"])
+        records, complaints, place = project_records(values["entity"] or None, values["project"])
+        frame = frames.frame_of([*map(frames.row_of, records)], complaints)
         local, results = local or Path("results"), None
     else:
         frame = frames.runs(local, values["csv"] or None)
         place, results = " and ".join(str(one) for one in (local and local / "runs", values["csv"]) if one), local
     counts = ", ".join(f"{count} {status}" for status, count in sorted(Counter(frame["status"]).items()))
-    print(
-        "\n".join(
-            [f"runs in {place}: {counts or 'none'}", *(f"left out: {one}" for one in frame.attrs[frames.LEFT_OUT])]
-        )
-    )
+    left_out = [f"left out: {one}" for one in frame.attrs[frames.LEFT_OUT]]
+    print(f"runs in {place}: {counts or 'none'}", *left_out, sep="\n")
     _check(values, reference={str(label) for label in frame["method"]})
     study = Study(frame, values["sweep"], values["reference"])
-    print("\n".join(["", *study.last()]))
+    print("", *study.last(), sep="\n")
     _check(values, latex=["true", *(table.name for table in study.tables)])
     folder = Path(values["out"]) if values["out"] else own_folder(local) if local else Path(values["csv"]).parent
     what = WRITE[values["write"]]

@@ -238,7 +238,7 @@ def _draw_grid(grid: Grid, rows: Sequence[Coordinate]) -> Figure:
                                       for at in range(0, len(labels), across)))  # fmt: skip
     figure = Figure(figsize=(PAGE if wide else COLUMN, inches), layout="constrained")
     axes = figure.subplots()
-    gone = False
+    gone = any(one.diverged for (row, _), one in grid.groups.items() if row in rows)
     for order, row in enumerate(rows):
         look: dict[str, Any] = {"color": COLOURS[order % 8], "marker": MARKERS[order % 8]}
         shift = 0.0 if grid.numeric else (order - (len(rows) - 1) / 2) * 0.7 / len(rows)
@@ -247,7 +247,6 @@ def _draw_grid(grid: Grid, rows: Sequence[Coordinate]) -> Figure:
             group = grid.groups.get((row, column))
             values = [] if group is None else group.values(TOP1)
             if group is not None and group.diverged:
-                gone = True
                 axes.plot(place + shift, 0.02, "x", color=look["color"], transform=axes.get_xaxis_transform(),
                           clip_on=False)  # fmt: skip
             elif values:

@@ -35,10 +35,9 @@ def page(study: Study, figures: Path, results: Path | None) -> str:
     frame = study.frame
     drawings = [_picture(one, (figures / f"{one.name}.svg").read_bytes()) for one in study.drawings]
     template = Environment(autoescape=True, trim_blocks=True).from_string((ASSETS / "page.html").read_text())
-    seen = sum(map(diverged, study.runs))
     return template.render(
         title="Knowledge distillation: runs",
-        subtitle=f"{counted(len(frame), 'run')}, {seen:,} of them diverged or unfinished; "
+        subtitle=f"{counted(len(frame), 'run')}, {sum(map(diverged, study.runs)):,} of them diverged or unfinished; "
         f"{counted(len(study.tables), 'table')}.",
         digest=study.digest,
         sentences=study.sentences(),

@@ -20,6 +20,7 @@ from kd_experiments.reporting.settings import first
 # torchvision's networks are those of the ImageNet papers.
 NETWORKS = {"tv_resnet18": "ResNet18", "tv_resnet34": "ResNet34", "tv_resnet50": "ResNet50"}
 TEACHER = "teacher"
+HEAD: tuple[str, ...] = ("source", "data", "numbers", "statistic", "epochs", "augmentation", "seeds", "beside ours")
 FILES = ("cifar100", "imagenet", "cifar100_label_noise")
 
 
@@ -91,9 +92,7 @@ def footing() -> list[tuple[str, ...]]:
     """
     told = _rows("footing")
     counts = Counter((row["source"], name, row["statistic"]) for name in FILES for row in _rows(name))
-    rows: list[tuple[str, ...]] = [
-        ("source", "data", "numbers", "statistic", "epochs", "augmentation", "seeds", "beside ours")
-    ]
+    rows = [HEAD]
     for (source, name, statistic), count in sorted(counts.items()):
         known = next(row for row in told if source.startswith(row["source"]))
         facts = (known["epochs"], known["augmentation"], known["seeds"], known["remark"])

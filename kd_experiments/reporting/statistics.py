@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 LEVEL = 0.05  # of every test; intervals hold 1 - LEVEL
 NOTHING = 1e-9  # percentage points that are only rounding
@@ -71,15 +71,13 @@ def holm(differences: Sequence[Difference | None]) -> list[bool]:
 
     The family is every comparison that has a test; a star also needs three pairs.
     """
-    from statsmodels.stats.multitest import multipletests  # takes a while to import
-
-    tested = [(place, one) for place, one in enumerate(differences) if one is not None and not math.isnan(one.p)]
-    rejected = multipletests([one.p for _, one in tested], LEVEL, "holm")[0] if tested else []
-    starred = {
-        place for (place, one), is_rejected in zip(tested, rejected, strict=True)
-        if is_rejected and one.n >= FEWEST_STARRED
-    }  # fmt: skip
-    return [place in starred for place in range(len(differences))]
+    tested = [(one.p, place) for place, one in enumerate(differences) if one is not None and not math.isnan(one.p)]
+    starred = set()
+    for number, (p, place) in enumerate(sorted(tested)):
+        if p > LEVEL / (len(tested) - number):
+            break  # neither this one nor any with a larger p
+        starred.add(place)
+    return [place in starred and one is not None and one.n >= FEWEST_STARRED for place, one in enumerate(differences)]
 
 
 @cache
@@ -88,9 +86,14 @@ def _power_factor(n: int, power: float = 0.8) -> float:
 
     It solves P(|T| > t(1 - .05/2; n-1)) = power, T noncentral t with n-1 degrees of freedom, noncentrality sqrt(n) d/s.
     """
-    from statsmodels.stats.power import TTestPower  # takes a while to import
+    critical = special.stdtrit(n - 1, 1 - LEVEL / 2)
 
-    return float(TTestPower().solve_power(nobs=n, alpha=LEVEL, power=power, alternative="two-sided"))
+    def lacking(noncentrality: float) -> float:
+        # scipy has no figure for what is next to nothing
+        low, high = np.nan_to_num([special.nctdtr(n - 1, noncentrality, end) for end in (-critical, critical)])
+        return float(power - 1 + high - low)
+
+    return float(optimize.brentq(lacking, 0, 100)) / math.sqrt(n)
 
 
 def average_ranks(blocks: Sequence[Sequence[float]]) -> list[float]:

@@ -73,9 +73,8 @@ def markdown(table: Table, level: int = 2) -> str:
     lines = [f"{'#' * level} {table.title}", "", line([table.head, *map(markdown_words, table.columns)])]
     lines += [line(["---"] + ["---:"] * len(table.columns))]
     for row in table.rows:
-        lines.append(
-            line([markdown_words(row.name), *(_decorated(cell, "**", "**", markdown_words) for cell in row.cells)])
-        )
+        cells = [_decorated(cell, "**", "**", markdown_words) for cell in row.cells]
+        lines.append(line([markdown_words(row.name), *cells]))
     lines += ["", *(f"{markdown_words(note)}  " for note in table.notes)]
     if table.missing:
         lines += ["", "Missing:", "", *(f"- {markdown_words(line)}" for line in table.missing)]

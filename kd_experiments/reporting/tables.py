@@ -117,6 +117,7 @@ def metric_table(
     notes = [*notes_of(runs, rows, "" if reference is None else reference.title), *sources, *remarks]
     if base:
         notes.append("Detectable: the true difference that the comparison, with its own n and scatter, sees in 4 of 5.")
+    figures = [{"method": one.group.label, **figures_of(one.group, [TOP1, *known]), **gap_figures(one)} for one in rows]
     top = teacher_row(runs, known, bool(base), teacher_quote if sources else None)
     return Table(
         name=name,
@@ -124,9 +125,7 @@ def metric_table(
         data=str(runs[0]["dataset.name"]),
         columns=[*heads, *(metric.head for metric in known)],
         rows=[*top, *made],
-        figures=[
-            {"method": row.group.label, **figures_of(row.group, [TOP1, *known]), **gap_figures(row)} for row in rows
-        ],
+        figures=figures,
         caption=f"Test top-1 (%) at the last epoch. {title}.",
         notes=notes,
         missing=missing,

@@ -11,7 +11,7 @@ from kd_experiments import files
 from kd_experiments.escaping import markdown as markdown_words
 from kd_experiments.places import home
 from kd_experiments.reporting.figures import save
-from kd_experiments.reporting.page import page
+from kd_experiments.reporting.page import ASSETS, page
 from kd_experiments.reporting.published import footing
 from kd_experiments.reporting.study import Study
 from kd_experiments.reporting.table import Table, comma_separated, latex, markdown
@@ -20,23 +20,8 @@ from kd_experiments.reporting.tables import setting_table
 ROWS = 10  # of the table that a README opens with
 MANIFEST = "report/files.txt"
 FINDINGS = "findings.md"  # the one file of results that is written by hand
+LAYOUT = ASSETS / "layout.md"  # what lies where, for the README
 BEGIN, END = "<!-- results: made by make tables -->", "<!-- /results -->"  # in the README of the checkout
-
-LAYOUT = """\
-Every number here was computed by this code; numbers from papers lie apart, in `published/`, each with its source, and
-`tables/published.md` says on what footing they stand.
-
-| where | what |
-| --- | --- |
-| `runs.csv` | every run, one row: identity, seeds, figures of merit, machine; all else is made of it |
-| `tables/` | one page a data set, and each table as CSV, numbers with six digits |
-| `figures/` | PDF, SVG and PNG (300 dpi), each with its caption and what it shows in words |
-| `report/index.html` | tables, figures and runs on one page that needs no network |
-| `cost/` | time and memory, where somebody vouched for a quiet machine |
-
-`make tables` makes every table anew from `runs.csv`, byte for byte; `make report` shows your own runs, which change
-nothing here. `make latex TABLE=NAME` writes LaTeX of a table, NAME being that of its CSV file, to `paper/`.
-"""
 
 
 def own_folder(results: Path) -> Path:
@@ -84,9 +69,10 @@ def readme(study: Study, found: str = "") -> str:
     """One table of at most ten rows, one figure and three sentences, what was `found`; the details folded below."""
     pages = sorted({table.data for table in study.tables})
     contents = [f"- [{markdown_words(name)}](tables/{files.file_name(name)}.md)" for name in pages]
+    contents += ["", LAYOUT.read_text(encoding="utf-8")]
     notes = [] if study.main is None else [f"- {markdown_words(note)}" for note in setting_table(study.main).notes]
     parts = ["# Results", front(study), *filter(None, [found]), *([_folded("How to read it", notes)] if notes else [])]
-    return "\n\n".join([*parts, _folded("What is here", [*contents, "", LAYOUT]), f"Runs {study.digest}."]) + "\n"
+    return "\n\n".join([*parts, _folded("What is here", contents), f"Runs {study.digest}."]) + "\n"
 
 
 def _found(folder: Path) -> str:
@@ -127,10 +113,8 @@ def _folded(title: str, lines: Sequence[str]) -> str:
 def _shortened(table: Table) -> Table:
     """The paper's columns and at most ten rows: the teacher, the student, the reference, and then the highest."""
     columns = (0, *table.paper)
-    head, rest = list(table.rows[:3]), list(table.rows[3:])
-    figure = table.paper[0]
-    rest.sort(key=lambda row: row.cells[figure].number, reverse=True)
-    kept = [*head, *rest[: ROWS - 3]]
+    highest = sorted(table.rows[3:], key=lambda row: row.cells[table.paper[0]].number, reverse=True)
+    kept = [*table.rows[:3], *highest[: ROWS - 3]]
     rows = [replace(row, cells=[row.cells[place] for place in columns]) for row in table.rows if row in kept]
     return replace(table, columns=[table.columns[place] for place in columns], rows=rows)
 

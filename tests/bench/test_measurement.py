@@ -17,8 +17,8 @@ from bench.tables import write
 from kd_experiments.data.views import Views
 
 KEYS = {
-    "figure", "about", "setting", "unit", "better", "target", "met", "median", "min", "max", "repetitions", "values",
-    "parts", "note", "quick", "date", "cores", "load_before", "machine",
+    "figure", "about", "setting", "unit", "better", "target", "met", "median", "min", "max", "fastest",
+    "repetitions", "values", "parts", "note", "quick", "date", "cores", "load_before", "machine",
 }  # fmt: skip
 
 

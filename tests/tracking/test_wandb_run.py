@@ -2,36 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kd_experiments.tracking.wandb_run import _in_percent
-from tests.conftest import Cli, records
-
-
-def read_offline_run(path: Path) -> dict[str, Any]:
-    """Run header, history rows and summary of a `.wandb` file, as the SDK's own reader prints them."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    found: dict[str, Any] = {"history": [], "summary": {}, "config": {}}
-    for line in lines:
-        record = json.loads(line)
-        content = record.get(record["type"], {})
-        if record["type"] == "run":
-            found |= {"group": content["run_group"], "tags": content["tags"], "name": content["display_name"]}
-            found["config"] |= content["config"]["update"]
-        elif record["type"] == "config":
-            found["config"] |= content.get("update", {})
-        elif record["type"] == "history":
-            found["history"].append(content["item"])
-        elif record["type"] == "summary":
-            found["summary"] |= content.get("update", {})
-    return found
+from tests.conftest import Cli, read_offline_run, records
 
 
 @pytest.mark.slow

@@ -1,22 +1,19 @@
-"""The frame of runs that were sent to Weights & Biases, read back through its API."""
+"""The records of runs that were sent to Weights & Biases, read back through its API."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-
 from kd_experiments.errors import UserError
-from kd_experiments.reporting.frame import frame_of, row_of
 from kd_experiments.tracking.record import Record, as_record
 from kd_experiments.tracking.wandb_run import CONFIG_BESIDES, RECORD
 
 
-def project_runs(entity: str | None, project: str) -> tuple[pd.DataFrame, str]:
-    """The frame of a project and its address; `UserError` where there is no login, no connection or no such project.
+def project_records(entity: str | None, project: str) -> tuple[list[Record], list[str], str]:
+    """The records of a project, a sentence for each that cannot be read, and the project's address.
 
-    Of a run that was repeated the one that was sent last counts.
+    They come in the order in which they were sent. `UserError` where there is no login, connection or such project.
     """
     import wandb
 
@@ -32,13 +29,13 @@ def project_runs(entity: str | None, project: str) -> tuple[pd.DataFrame, str]:
             f"source=wandb: {entity or 'your'} {project} cannot be read: {reason}; {what} "
             "give entity=ENTITY project=PROJECT as in the project's address"
         ) from error
-    rows, complaints = [], []
+    records, complaints = [], []
     for name, config in found:
         try:
-            rows.append(row_of(record_of(config, f"{place}/{name}")))
+            records.append(record_of(config, f"{place}/{name}"))
         except UserError as error:
             complaints.append(str(error))
-    return frame_of(rows, complaints), place
+    return records, complaints, place
 
 
 def record_of(config: Mapping[str, Any], where: str) -> Record:
