@@ -41,9 +41,7 @@ def main() -> int:
         parser.error(f"{', '.join(sorted(unknown))}: no such figure; choose from {', '.join(GROUPS)}")
     wanted = given.methods.split(",") if given.methods else []
     if unknown := set(wanted) - set(layers.choices("method")):
-        parser.error(
-            f"--methods: {', '.join(sorted(unknown))}: no such method; --help of a run lists all"
-        )
+        parser.error(f"--methods: {', '.join(sorted(unknown))}: no such method; --help of a run lists all")
     names = given.names or list(GROUPS)
     setting = here(given.quick, given.turns, wanted)
     lines: list[str] = []

@@ -140,12 +140,12 @@ def write_pictures(folder: Path, training: int) -> None:
     for name, count in (("train", training), ("test", CLASSES)):
         fine = np.arange(count) % CLASSES
         content = {
-            b"data": generator.integers(0, 256, (count, 3 * 32 * 32), np.uint8),
-            b"fine_labels": fine.tolist(),
-            b"coarse_labels": (fine // 5).tolist(),
+            "data": generator.integers(0, 256, (count, 3 * 32 * 32), np.uint8),
+            "fine_labels": fine.tolist(),
+            "coarse_labels": (fine // 5).tolist(),
         }
         (folder / name).write_bytes(pickle.dumps(content, protocol=2))
-    names = {b"fine_label_names": [f"class{i}".encode() for i in range(CLASSES)], b"coarse_label_names": []}
+    names = {"fine_label_names": [f"class{i}" for i in range(CLASSES)], "coarse_label_names": []}
     (folder / "meta").write_bytes(pickle.dumps(names, protocol=2))
 
 

@@ -1,4 +1,6 @@
-"""How long a person waits: for the help page, for a composed configuration, for the first training step."""
+"""How long a person waits: for the help page, a composed configuration, the first training step, and for answers about
+runs that are there.
+"""
 
 from __future__ import annotations
 
@@ -8,35 +10,52 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 from bench.measurement import Measurement, Setting, interleaved
 from kd_experiments.places import PACKAGE
+from tests.reporting.synthetic import many, write
 
-LIMITS = {"help": 0.8, "cfg_job": 1.0, "first_step": 5.0}
+LIMITS = {
+    "help": 0.8, "cfg_job": 1.0, "first_step": 5.0, "already_done": 1.0, "status": 1.0, "sweeps_list": 2.0,
+    "tables": 5.0, "compose": 5.0,
+}  # fmt: skip
+ABOUT = {
+    "help": "python -m kd_experiments --help",
+    "cfg_job": "python -m kd_experiments --cfg job",
+    "first_step": "from the command to the end of the first training step",
+    "already_done": "the command of a run that is done",
+    "status": "python -m kd_experiments.sweeping status, of one run",
+    "sweeps_list": "python -m kd_experiments.sweeping list, of 1,000 records",
+    "tables": "python -m kd_experiments.reporting write=tables, of 10,000 records",
+    "compose": "the names of 504 runs: python -m kd_experiments.sweeping status name=lrds_ratio with 12 seeds",
+}
+MANY = "experiment=small/digits seed=" + ",".join(map(str, range(12)))  # over 42 conditions
 
 
 def figures(setting: Setting) -> Iterator[Measurement]:
-    with tempfile.TemporaryDirectory() as results:
-        run = [f"paths.results={results}", "tracking.mode=disabled", "method=kd"]
+    with tempfile.TemporaryDirectory() as folder:
+        run = [f"paths.results={folder}/own", "tracking.mode=disabled", "method=kd"]
         call("kd_experiments", *run, "recipe.epochs=1")  # trains the teacher, fills the table for the first epoch
-        seconds = interleaved(
-            {
-                "help": lambda: call("kd_experiments", "--help"),
-                "cfg_job": lambda: call("kd_experiments", *run, "--cfg", "job"),
-                "first_step": lambda: call("bench.start", *run, "seed=0", "recipe.epochs=2"),
-            },
-            setting.repetitions(5),
-            setting.device,
-        )
-    about = {
-        "help": "python -m kd_experiments --help",
-        "cfg_job": "python -m kd_experiments --cfg job",
-        "first_step": "from the command to the end of the first training step",
-    }
+        for count in (1000, 10000):
+            write(Path(folder) / str(count), *many(100 if setting.quick else count))
+        answers = {
+            "help": ["kd_experiments", "--help"],
+            "cfg_job": ["kd_experiments", *run, "--cfg", "job"],
+            "first_step": ["bench.start", *run, "seed=0", "recipe.epochs=2"],
+            "already_done": ["kd_experiments", *run, "recipe.epochs=1"],
+            "status": ["kd_experiments.sweeping", "status", run[0]],
+            "sweeps_list": ["kd_experiments.sweeping", "list", f"paths.results={folder}/1000"],
+            "tables": ["kd_experiments.reporting", f"paths.results={folder}/10000", "write=tables"],
+            "compose": ["kd_experiments.sweeping", "status", "name=lrds_ratio", f"over={MANY}", run[0]],
+        }
+        parts = {name: partial(call, *words) for name, words in answers.items()}
+        seconds = interleaved(parts, setting.repetitions(5), setting.device)
     for name, values in seconds.items():
         yield Measurement(
             name=name,
-            about=about[name],
+            about=ABOUT[name],
             setting="digits, resnet20 -> resnet8, KD; teacher trained and table filled before",
             unit="s",
             better="lower",

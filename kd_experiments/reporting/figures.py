@@ -26,6 +26,7 @@ from kd_experiments.reporting.sweep_tables import Coordinate, Grid, cell_words, 
 from kd_experiments.reporting.tables import Compared, Comparison, spread_text
 
 COLUMN, PAGE = 3.25, 6.8  # inches: of a column, and of a page of two
+FORMATS = ("svg", "pdf", "png")
 SERIES, ROWS = 8, 30  # at most, in one plot
 SEEDS = 5  # up to so many are shown one by one
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F7F7F")  # Okabe and Ito
@@ -56,7 +57,7 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def save(drawing: Drawing, folder: Path, digest: str) -> list[Path]:
+def save(drawing: Drawing, folder: Path, digest: str, formats: Sequence[str] = FORMATS) -> list[Path]:
     """`NAME.pdf`, `.svg`, `.png` and `.txt` with the caption; without dates: the same runs give the same bytes."""
     mark = f"runs {digest}"
     metadata: dict[str, dict[str, str | None]] = {
@@ -68,9 +69,9 @@ def save(drawing: Drawing, folder: Path, digest: str) -> list[Path]:
         figure = drawing.draw()
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # it is laid out: once is enough for three formats
-        for ending, facts in metadata.items():
+        for ending in formats:
             content = io.BytesIO()
-            figure.savefig(content, format=ending, dpi=300, metadata=facts)
+            figure.savefig(content, format=ending, dpi=300, metadata=metadata[ending])
             paths.append(folder / f"{drawing.name}.{ending}")
             write_bytes(paths[-1], content.getvalue())
     paths.append(folder / f"{drawing.name}.txt")

@@ -16,20 +16,13 @@ from kd_experiments.errors import UserError
 from kd_experiments.escaping import plain
 from kd_experiments.reporting import frame as frames
 from kd_experiments.reporting import sweep_tables as swept
+from kd_experiments.reporting import tables as compared
 from kd_experiments.reporting.figures import Drawing, of_setting, of_sweep
 from kd_experiments.reporting.frame import Run
 from kd_experiments.reporting.metrics import TOP1
 from kd_experiments.reporting.settings import DONE, Setting, covers, settings
 from kd_experiments.reporting.table import Table
-from kd_experiments.reporting.tables import (
-    Compared,
-    Comparison,
-    compare_setting,
-    cost_table,
-    gap_text,
-    setting_table,
-    spread_text,
-)
+from kd_experiments.reporting.tables import Compared, Comparison, compare_setting, gap_text, setting_table, spread_text
 from kd_experiments.sweeping.definitions import names
 from kd_experiments.sweeping.listing import columns
 from kd_experiments.tracking.words import counted
@@ -82,7 +75,7 @@ class Study:
         """Of the same tables, in the same order."""
         rows = [list(grid.groups.values()) for grid in self.grids]
         rows += [[row.group for row in one.rows] for one in self.comparisons]
-        return [cost_table(table, groups) for table, groups in zip(self.tables, rows, strict=True)]
+        return [compared.cost_table(table, groups) for table, groups in zip(self.tables, rows, strict=True)]
 
     @cached_property
     def main(self) -> Comparison | None:

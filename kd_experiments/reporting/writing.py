@@ -10,7 +10,7 @@ from pathlib import Path
 from kd_experiments import files
 from kd_experiments.escaping import markdown as markdown_words
 from kd_experiments.places import home
-from kd_experiments.reporting.figures import save
+from kd_experiments.reporting.figures import FORMATS, save
 from kd_experiments.reporting.page import ASSETS, page
 from kd_experiments.reporting.published import footing
 from kd_experiments.reporting.study import Study
@@ -56,7 +56,8 @@ def write(
         files.write_text(folder / name, text)
     written = [folder / name for name in made]
     if "figures" in what or "page" in what:
-        written += [path for one in study.drawings for path in save(one, folder / "figures", study.digest)]
+        formats = FORMATS if "figures" in what else FORMATS[:1]  # which is what the page shows
+        written += [path for one in study.drawings for path in save(one, folder / "figures", study.digest, formats)]
     if "page" in what:
         files.write_text(folder / "report/index.html", page(study, folder / "figures", results))
         written.append(folder / "report/index.html")

@@ -41,6 +41,16 @@ def test_tables_figures_and_page_carry_one_digest(tmp_path: Path) -> None:
     assert frames.digest(frames.runs(csv=tmp_path / "runs.csv")) == mark
 
 
+def test_the_page_alone_needs_one_format_of_its_figures(tmp_path: Path) -> None:
+    results = write(tmp_path / "results", *several())
+    assert main([f"paths.results={results}", "write=page"]) == 0
+    assert {path.suffix for path in (results / "figures").iterdir()} == {".svg", ".txt"}
+    page = (results / "report/index.html").read_bytes()
+    assert main([f"paths.results={results}"]) == 0
+    assert {path.suffix for path in (results / "figures").iterdir()} == {".svg", ".txt", ".pdf", ".png"}
+    assert (results / "report/index.html").read_bytes() == page
+
+
 def test_the_committed_file_gives_the_same_bytes(tmp_path: Path) -> None:
     write(tmp_path, *several())
     assert main([f"paths.results={tmp_path}", "write=tables"]) == 0
