@@ -34,7 +34,10 @@ def run(
     `number` counts the jobs of a sweep, which take turns where there are several GPUs; `typed` is what the user typed.
     """
     with stopping.listening():
-        return _run(config, display or Display(), number, typed, sweep)
+        try:
+            return _run(config, display or Display(), number, typed, sweep)
+        finally:
+            devices.give_back_memory()
 
 
 def _run(config: Config, display: Display, number: int, typed: Sequence[str], sweep: str | None) -> Record:

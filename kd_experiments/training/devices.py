@@ -135,6 +135,14 @@ def keep_freed_memory() -> None:
             library.mallopt(parameter, value)
 
 
+def give_back_memory() -> None:
+    """Give the system what this process has kept free since `keep_freed_memory`: a run is over, or a sweep's worker
+    waits for the next one, which joblib would otherwise end for the memory that it seems to lose.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Did an allocation fail, on whatever device? On the CPU torch says so in words only."""
     said = isinstance(error, RuntimeError) and ("allocate memory" in str(error) or "not enough memory" in str(error))

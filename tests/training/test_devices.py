@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 
 import pytest
 import torch
 
+from bench.memory import resident
 from kd_experiments.errors import UserError
 from kd_experiments.training import devices
 
@@ -111,3 +113,15 @@ def test_float32_on_a_gpu_is_float32_and_repeats_itself(restored: None) -> None:
 def test_a_precision_that_a_device_lacks_is_one_clear_line(restored: None) -> None:
     with pytest.raises(UserError, match="precision=bfloat16: device=mps has no instructions for it"):
         devices.make_deterministic(torch.device("mps"), None, "bfloat16")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep what they want")
+def test_kept_memory_is_given_back_after_a_run() -> None:
+    devices.keep_freed_memory()
+    block = torch.ones(32 * 2**20)  # 128 MiB
+    devices.give_back_memory()
+    held = resident()["RssAnon"]
+    del block
+    assert resident()["RssAnon"] > held - 2**24, "kept for the next step"
+    devices.give_back_memory()
+    assert resident()["RssAnon"] < held - 2**26
