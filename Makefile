@@ -49,7 +49,8 @@ test-slow: $(CHECKED)  ## the other tests: schedulers, browser, processes that a
 
 soak: $(CHECKED)  ## a kill at every write, fifty random ones, thousands of strange values and files: hours
 	SOAK=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses=4 -rA \
-		tests/test_reliability.py tests/test_fuzz.py tests/test_guard.py tests/test_files.py tests/teachers/test_pickle_scan.py
+		tests/test_reliability.py tests/test_fuzz.py tests/test_guard.py tests/test_files.py tests/teachers/test_pickle_scan.py \
+		tests/data/test_cache.py tests/data/test_hostile.py
 
 lint: $(CHECKED)  ## style and types, and known vulnerabilities of the packages where the registry answers
 	$(RUN) -m ruff check .
