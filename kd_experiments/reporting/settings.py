@@ -220,7 +220,8 @@ def data_words(runs: Sequence[Run]) -> str:
     noise, limit = first(runs, "label_noise.name", "none"), first(runs, "dataset.train_size")
     size = f", {int(str(limit)):,} training images" if limit else ""
     wrong = "" if noise == "none" else f", {noise} label noise {first(runs, 'label_noise.rate'):g}"
-    return f"{first(runs, 'dataset.name')}{size}{wrong}"
+    side = first(runs, "dataset.image_size")  # other than that of the data set itself
+    return f"{first(runs, 'dataset.name')}{f' of {side} x {side} pixels' if side else ''}{size}{wrong}"
 
 
 def pair_words(runs: Sequence[Run]) -> str:
