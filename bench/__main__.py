@@ -39,9 +39,11 @@ def main() -> int:
     given = parser.parse_args()
     if unknown := set(given.names) - set(GROUPS):
         parser.error(f"{', '.join(sorted(unknown))}: no such figure; choose from {', '.join(GROUPS)}")
+    if given.turns is not None and given.turns < 1:
+        parser.error(f"--turns={given.turns}: must be at least 1")
     wanted = given.methods.split(",") if given.methods else []
     if unknown := set(wanted) - set(layers.choices("method")):
-        parser.error(f"--methods: {', '.join(sorted(unknown))}: no such method; --help of a run lists all")
+        parser.error(f"--methods: {', '.join(sorted(unknown))}: no such method; see conf/method/")
     names = given.names or list(GROUPS)
     setting = here(given.quick, given.turns, wanted)
     lines: list[str] = []

@@ -11,7 +11,7 @@ import torch
 
 from bench.loops import BareLoop, ConventionalLoop
 from bench.material import BATCH, CLASSES, PAIRS, Material, Pair, Quiet, Subject
-from bench.measurement import Measurement, Seconds, Setting, fastest, ratios, timed
+from bench.measurement import Measurement, Seconds, Setting, compared, timed
 from kd_experiments.networks import Network, build
 from kd_experiments.single_run import obtain_teacher
 from kd_experiments.teachers.making import fresh_network
@@ -42,8 +42,7 @@ def of_pair(subject: Subject, pair: Pair, repetitions: int) -> Iterator[Measurem
         unit="x",
         better="higher",
         target=FASTER[pair],
-        values=ratios(seconds["conventional"], seconds["ours"]),
-        fastest=fastest(seconds["conventional"], seconds["ours"]),
+        **compared(seconds["conventional"], seconds["ours"]),
         parts=seconds,
         note="workers of the conventional loop already started",
     )
@@ -56,8 +55,7 @@ def of_pair(subject: Subject, pair: Pair, repetitions: int) -> Iterator[Measurem
         unit="x",
         better="higher",
         target=1.6,
-        values=ratios(seconds["conventional"], first),
-        fastest=fastest(seconds["conventional"], first),
+        **compared(seconds["conventional"], first),
         parts={**seconds, "first_run_epoch": first},
         note=f"computed: {views.count} views an image, so that the teacher labels {share:.1%} of the images an epoch "
         "shows on average; fill is the measured time of labelling all of them",
@@ -69,8 +67,7 @@ def of_pair(subject: Subject, pair: Pair, repetitions: int) -> Iterator[Measurem
         unit="x",
         better="lower",
         target=1.05 if subject.data.device.type == "cpu" else 1.10,
-        values=ratios(seconds["ours"], seconds["bare"]),
-        fastest=fastest(seconds["ours"], seconds["bare"]),
+        **compared(seconds["ours"], seconds["bare"]),
         parts=seconds,
         note="same network, memory format and optimiser",
     )
@@ -82,8 +79,7 @@ def of_pair(subject: Subject, pair: Pair, repetitions: int) -> Iterator[Measurem
             unit="x",
             better="higher",
             target=None,
-            values=ratios(seconds["one_by_one"], seconds["ours"]),
-            fastest=fastest(seconds["one_by_one"], seconds["ours"]),
+            **compared(seconds["one_by_one"], seconds["ours"]),
             parts=seconds,
         )
     if "ours_bfloat16" in seconds:
@@ -99,8 +95,7 @@ def of_half_precision(seconds: Seconds, setting: str, share: float) -> Iterator[
         unit="x",
         better="higher",
         target=None,
-        values=ratios(seconds["conventional"], seconds["ours_bfloat16"]),
-        fastest=fastest(seconds["conventional"], seconds["ours_bfloat16"]),
+        **compared(seconds["conventional"], seconds["ours_bfloat16"]),
         parts=seconds,
         note="other numbers than in float32; what it does to accuracy stands in results/README.md",
     )
@@ -113,8 +108,7 @@ def of_half_precision(seconds: Seconds, setting: str, share: float) -> Iterator[
         unit="x",
         better="higher",
         target=None,
-        values=ratios(seconds["conventional"], first),
-        fastest=fastest(seconds["conventional"], first),
+        **compared(seconds["conventional"], first),
         parts={**seconds, "first_run_epoch": first},
         note="computed as first_run is",
     )

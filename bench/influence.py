@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.material import PAIRS, Material, Subject
-from bench.measurement import Measurement, Setting, interleaved, ratios
+from bench.measurement import Measurement, Setting, compared, interleaved
 from kd_experiments.training.evaluation import outputs
 
 
@@ -34,7 +34,7 @@ def of_teacher(subject: Subject, repetitions: int, setting: Setting) -> Measurem
         unit="x",
         better="lower",
         target=1.15,
-        values=ratios(seconds["scores"], seconds["forward"]),
+        **compared(seconds["scores"], seconds["forward"]),
         parts=seconds,
         note=f"scores need the validation set's forward pass too, {len(data.val) / len(data.train):.0%} as many images",
     )

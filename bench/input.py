@@ -15,7 +15,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from bench.measurement import Measurement, Setting, fastest, interleaved, ratios
+from bench.measurement import Measurement, Setting, compared, interleaved
 from kd_experiments.cli.composing import composed
 from kd_experiments.config import Config, check
 from kd_experiments.data import shards
@@ -53,8 +53,7 @@ def figures(setting: Setting) -> Iterator[Measurement]:
             unit="x",
             better="higher",
             target=TARGET,
-            values=ratios(seconds["torchvision"], seconds[name]),
-            fastest=fastest(seconds["torchvision"], seconds[name]),
+            **compared(seconds["torchvision"], seconds[name]),
             parts=seconds,
             note=f"{rate:.0f} images a second and core: a GPU that takes {GPU:,} needs {GPU / rate:.0f} such cores",
         )

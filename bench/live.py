@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from bench.material import BATCH, PAIRS, Material, Subject
-from bench.measurement import Measurement, Setting, fastest, ratios, timed
+from bench.measurement import Measurement, Setting, compared, timed
 from bench.methods import STEPS, shortened
 from kd_experiments.cli import layers
 from kd_experiments.distillers import DISTILLERS
@@ -31,7 +31,7 @@ def figures(setting: Setting) -> Iterator[Measurement]:
     ]
     with tempfile.TemporaryDirectory() as folder:
         subject = Material(Path(folder), 500 if setting.quick else 1000).subject(PAIR, setting.device)
-        yield from of_methods(subject, setting.of(names), setting.repetitions(5))
+        yield from of_methods(subject, setting.chosen(names), setting.repetitions(5))
 
 
 def of_methods(subject: Subject, names: list[str], repetitions: int) -> Iterator[Measurement]:
@@ -60,8 +60,7 @@ def of_methods(subject: Subject, names: list[str], repetitions: int) -> Iterator
                 unit="x",
                 better="lower",
                 target=TARGET if name in SMALL else None,
-                values=ratios(mine, theirs),
-                fastest=fastest(mine, theirs),
+                **compared(mine, theirs),
                 parts={"own_seconds": mine, "bare_seconds": theirs},
                 note="above 1 is the method's own part, with whatever the loop adds",
             )

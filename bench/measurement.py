@@ -9,7 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import torch
 
@@ -31,7 +31,7 @@ class Setting:
     def repetitions(self, full: int) -> int:
         return self.turns or (2 if self.quick else full)
 
-    def of(self, names: Sequence[str]) -> list[str]:
+    def chosen(self, names: Sequence[str]) -> list[str]:
         """Those of the methods that are wanted; of all, for a quick look, every sixth."""
         if self.methods:
             return [name for name in names if name in self.methods]
@@ -130,14 +130,17 @@ def timed(part: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
-    """One ratio for each repetition."""
-    return [a / b for a, b in zip(above, below, strict=True)]
+class Compared(TypedDict):
+    """What a `Measurement` says of two parts."""
+
+    values: list[float]
+    fastest: float | None
 
 
-def fastest(above: Sequence[float], below: Sequence[float]) -> float | None:
-    """The ratio of the fastest of each; None where nothing was measured."""
-    return min(above) / min(below) if above and below else None
+def compared(above: Sequence[float], below: Sequence[float]) -> Compared:
+    """One ratio for each repetition, and that of the fastest of each part; None where nothing was measured."""
+    found = [a / b for a, b in zip(above, below, strict=True)]
+    return {"values": found, "fastest": min(above) / min(below) if found else None}
 
 
 def _wait(device: torch.device) -> None:

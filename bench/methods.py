@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from bench.material import BATCH, PAIRS, Material, Subject
-from bench.measurement import Measurement, Setting, fastest, ratios, timed
+from bench.measurement import Measurement, Setting, compared, timed
 from kd_experiments.cli.choices import methods
 from kd_experiments.distillers import DISTILLERS
 from kd_experiments.training.loop import Training
@@ -27,7 +27,7 @@ BY_VIEW = 1.10  # target of methods that read the teacher's embedding by view
 
 
 def figures(setting: Setting) -> Iterator[Measurement]:
-    names = setting.of([method.name for method in methods()])
+    names = setting.chosen([method.name for method in methods()])
     with tempfile.TemporaryDirectory() as folder:
         material = Material(Path(folder), 500 if setting.quick else 1000)
         many = [name for name in names if name.startswith("crd")]
@@ -58,8 +58,7 @@ def of_methods(subject: Subject, names: list[str], repetitions: int) -> Iterator
             unit="x",
             better="lower",
             target=BY_VIEW if by_view else None,
-            values=ratios(own, reference),
-            fastest=fastest(own, reference),
+            **compared(own, reference),
             parts={
                 "step_ms": [value / STEPS * 1e3 for value in own],
                 "kd_step_ms": [value / STEPS * 1e3 for value in reference],

@@ -27,8 +27,8 @@ ABOUT = {
     "first_step": "from the command to the end of the first training step",
     "already_done": "the command of a run that is done",
     "status": "python -m kd_experiments.sweeping status, of one run",
-    "sweeps_list": "python -m kd_experiments.sweeping list, of 1,000 records",
-    "tables": "python -m kd_experiments.reporting write=tables, of 10,000 records",
+    "sweeps_list": "python -m kd_experiments.sweeping list",
+    "tables": "python -m kd_experiments.reporting write=tables",
     "compose": "the names of 504 runs: python -m kd_experiments.sweeping status name=lrds_ratio with 12 seeds",
 }
 MANY = "experiment=small/digits seed=" + ",".join(map(str, range(12)))  # over 42 conditions
@@ -38,25 +38,27 @@ def figures(setting: Setting) -> Iterator[Measurement]:
     with tempfile.TemporaryDirectory() as folder:
         run = [f"paths.results={folder}/own", "tracking.mode=disabled", "method=kd"]
         call("kd_experiments", *run, "recipe.epochs=1")  # trains the teacher, fills the table for the first epoch
-        for count in (1000, 10000):
-            write(Path(folder) / str(count), *many(100 if setting.quick else count))
+        some, all_ = (100, 200) if setting.quick else (1000, 10_000)
+        for count in (some, all_):
+            write(Path(folder) / str(count), *many(count))
         answers = {
             "help": ["kd_experiments", "--help"],
             "cfg_job": ["kd_experiments", *run, "--cfg", "job"],
             "first_step": ["bench.start", *run, "seed=0", "recipe.epochs=2"],
             "already_done": ["kd_experiments", *run, "recipe.epochs=1"],
             "status": ["kd_experiments.sweeping", "status", run[0]],
-            "sweeps_list": ["kd_experiments.sweeping", "list", f"paths.results={folder}/1000"],
-            "tables": ["kd_experiments.reporting", f"paths.results={folder}/10000", "write=tables"],
+            "sweeps_list": ["kd_experiments.sweeping", "list", f"paths.results={folder}/{some}"],
+            "tables": ["kd_experiments.reporting", f"paths.results={folder}/{all_}", "write=tables"],
             "compose": ["kd_experiments.sweeping", "status", "name=lrds_ratio", f"over={MANY}", run[0]],
         }
         parts = {name: partial(call, *words) for name, words in answers.items()}
         seconds = interleaved(parts, setting.repetitions(5), setting.device)
+    where = {"sweeps_list": f"{some:,} records", "tables": f"{all_:,} records"}
     for name, values in seconds.items():
         yield Measurement(
             name=name,
             about=ABOUT[name],
-            setting="digits, resnet20 -> resnet8, KD; teacher trained and table filled before",
+            setting=where.get(name, "digits, resnet20 -> resnet8, KD; teacher trained and table filled before"),
             unit="s",
             better="lower",
             target=LIMITS[name],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.epoch import EPOCHS, unseen_share
 from bench.material import BATCH, PAIRS, Material, Subject
-from bench.measurement import Measurement, Setting, interleaved, ratios, timed
+from bench.measurement import Measurement, Setting, compared, interleaved, timed
 from kd_experiments.training.evaluation import outputs
 from kd_experiments.training.loop import Training
 
@@ -86,7 +86,7 @@ def compiled(subject: Subject, setting: Setting, repetitions: int) -> Measuremen
         unit="x",
         better="higher",
         target=None,
-        values=ratios(seconds["compiled"], seconds["recorded"]),
+        **compared(seconds["compiled"], seconds["recorded"]),
         parts=seconds,
         note="above 1 recorded steps are the faster ones; compiling is not counted",
     )

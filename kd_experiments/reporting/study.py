@@ -22,7 +22,6 @@ from kd_experiments.reporting.frame import Run
 from kd_experiments.reporting.metrics import TOP1
 from kd_experiments.reporting.settings import DONE, Setting, covers, settings
 from kd_experiments.reporting.table import Table
-from kd_experiments.reporting.tables import Compared, Comparison, compare_setting, gap_text, setting_table, spread_text
 from kd_experiments.sweeping.definitions import names
 from kd_experiments.sweeping.listing import columns
 from kd_experiments.tracking.words import counted
@@ -60,15 +59,15 @@ class Study:
         return settings(self.runs)
 
     @cached_property
-    def comparisons(self) -> list[Comparison]:
+    def comparisons(self) -> list[compared.Comparison]:
         """Settings with something to compare; those that a sweep's table shows whole have no table of their own."""
         elsewhere = frozenset(run["signature"] for grid in self.grids for run in grid.runs)
-        found = [compare_setting(one, self.reference, elsewhere) for one in self.settings]
+        found = [compared.compare_setting(one, self.reference, elsewhere) for one in self.settings]
         return [one for one in found if len(one.rows) >= FEWEST or (one.rows and not one.hidden)]
 
     @cached_property
     def tables(self) -> list[Table]:
-        return [*map(swept.sweep_table, self.grids), *map(setting_table, self.comparisons)]
+        return [*map(swept.sweep_table, self.grids), *map(compared.setting_table, self.comparisons)]
 
     @cached_property
     def costs(self) -> list[Table]:
@@ -78,7 +77,7 @@ class Study:
         return [compared.cost_table(table, groups) for table, groups in zip(self.tables, rows, strict=True)]
 
     @cached_property
-    def main(self) -> Comparison | None:
+    def main(self) -> compared.Comparison | None:
         """The setting with most conditions to compare."""
         return max(self.comparisons, key=lambda one: (len(one.rows), len(one.setting.runs)), default=None)
 
@@ -105,8 +104,8 @@ class Study:
         if not known:
             return [here, "Every condition has diverged runs.", "There is nothing to conclude."]
         best = rows[max(known)[1]]
-        to = f", {' '.join(gap_text(best))} to {base.title}" if base and best.difference else ""
-        came = f"The highest mean is {best.group.title} with {spread_text(best.group, TOP1)} %{to}."
+        to = f", {' '.join(compared.gap_text(best))} to {base.title}" if base and best.difference else ""
+        came = f"The highest mean is {best.group.title} with {compared.spread_text(best.group, TOP1)} %{to}."
         stars = [row.group.title for row in rows if row.star and row.difference and row.difference.mean > 0]
         tested = sum(row.difference is not None and not math.isnan(row.difference.p) for row in rows)
         better = f"above {base.title}: {', '.join(stars) or 'none'}" if base else "nothing, for there is no reference"
@@ -130,20 +129,20 @@ class Study:
                     return compact(named, swept.reference_words(grid), there)
         mine = next(one for one in self.settings if newest in one.runs)
         known = [one for one in self.comparisons if one.setting is mine]
-        comparison = known[0] if known else compare_setting(mine, self.reference)
+        comparison = known[0] if known else compared.compare_setting(mine, self.reference)
         base = "" if comparison.reference is None else comparison.reference.title
         return compact([(row.group.title, row) for row in comparison.rows], base, mine.title)
 
 
-def compact(rows: Sequence[tuple[str, Compared]], base: str, title: str, width: int = 80) -> list[str]:
+def compact(rows: Sequence[tuple[str, compared.Compared]], base: str, title: str, width: int = 80) -> list[str]:
     """Name, n, mean ± sd, difference with its interval, and a mark; every line of at most `width` characters."""
     gap = f"Δ {base} [95 %]" if len(base) <= 14 else "Δ [95 %]"
     rows = [(plain(name), row) for name, row in rows]
     lines = [("", "n", "top-1 (%)", gap if base else "", "")]
     for name, row in rows:
-        told = "reference" if row.is_reference else " ".join(gap_text(row)).replace("*", "")
+        told = "reference" if row.is_reference else " ".join(compared.gap_text(row)).replace("*", "")
         mark = "*" if row.star else "." * row.is_clear
-        lines.append((name, str(row.group.n), spread_text(row.group, TOP1), told, mark))
+        lines.append((name, str(row.group.n), compared.spread_text(row.group, TOP1), told, mark))
     room = width - 8 - sum(max(len(line[place]) for line in lines) for place in range(1, 5))
     wrapped = [textwrap.wrap(line[0], room, subsequent_indent="  ") or [""] for line in lines]  # a name is never cut
     split = [row for line, names in zip(lines, wrapped, strict=True)

@@ -115,6 +115,7 @@ def test_a_precision_that_a_device_lacks_is_one_clear_line(restored: None) -> No
         devices.make_deterministic(torch.device("mps"), None, "bfloat16")
 
 
+# Keeping and giving back are mallopt and malloc_trim of glibc; with another C library both do nothing, as they say.
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep what they want")
 def test_kept_memory_is_given_back_after_a_run() -> None:
     devices.keep_freed_memory()
