@@ -168,7 +168,7 @@ def sharing(place: Place) -> Iterator[Line]:
         [*material.overrides(PAIR), *place.overrides(name, f"seed={seed}", "threads=1")] for seed, name in names.items()
     ]
     running = [
-        subprocess.Popen([sys.executable, "-m", "kd_experiments", *command], stdout=subprocess.DEVNULL)
+        subprocess.Popen([sys.executable, "-m", "bench.run", *command], stdout=subprocess.DEVNULL, cwd=PACKAGE.parent)
         for command in commands
     ]
     codes = [process.wait() for process in running]
@@ -203,7 +203,7 @@ def two_gpus(place: Place) -> Iterator[Line]:
         raise Skipped("one GPU")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     command = [*place.material().overrides(PAIR), *place.overrides("two", "threads=1")]
-    subprocess.run([*torchrun, "-m", "kd_experiments", *command], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*torchrun, "-m", "bench.run", *command], check=True, stdout=subprocess.DEVNULL, cwd=PACKAGE.parent)
     one, two = place.weights("one", "threads=1"), place.student("two")
     change = sum(float(tensor.double().norm()) for tensor in one.values()) or 1.0
     apart = sum(float((one[name].double() - two[name].double()).norm()) for name in one) / change

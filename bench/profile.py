@@ -20,7 +20,6 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from bench.material import BATCH, PAIRS, Material, Pair, Subject
 from bench.measurement import here
-from kd_experiments.data.dataset import Data
 from kd_experiments.places import PACKAGE
 from kd_experiments.training.loop import Training
 from kd_experiments.training.objective import Objective
@@ -69,10 +68,10 @@ def watched(training: Training, watch: Stopwatch) -> contextlib.ExitStack:
         (type(learner.optimizer), "step", "optimiser"),
         (type(learner.optimizer), "zero_grad", "optimiser"),
         (Objective, "forward", "loss"),
-        (Data, "show", "augmentation"),
-        (Data, "drawn", "augmentation"),
+        (type(training.data), "epoch_views", "augmentation"),
+        (type(training.data), "in_view", "augmentation"),
         (type(source), "begin_epoch", "teacher"),
-        (type(source), "says", "teacher"),
+        (type(source), "forward", "teacher"),
     ]
     stack = contextlib.ExitStack()
     for owner, method, part in places:
@@ -124,7 +123,7 @@ def report(subject: Subject, pair: Pair, folder: Path) -> str:
     operators = trace(training, path)
     total, steps = sum(seconds.values()), subject.config.recipe.steps_per_epoch(len(training.data.train))
     lines = [f"{pair[0]} -> {pair[1]}, KD, table filled, batch {BATCH}: {total / steps * 1e3:.1f} ms a step"]
-    lines += [f"    {value / total:6.1%}  {value / steps * 1e3:8.2f} ms  {part}" for part, value in seconds.items()]
+    lines += [f"    {value / total:7.2%}  {value / steps * 1e3:8.2f} ms  {part}" for part, value in seconds.items()]
     return "\n".join([*lines, "  operators, share of their own time", operators, f"  trace: {path}"])
 
 
