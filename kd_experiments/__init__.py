@@ -7,7 +7,14 @@ In a notebook: `import kd_experiments as kd`, then `kd.run`, `kd.runs`, `kd.samp
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kd_experiments.errors import UserError as UserError
+    from kd_experiments.experiment import load_student as load_student
+    from kd_experiments.experiment import run as run
+    from kd_experiments.experiment import runs as runs
+    from kd_experiments.experiment import samples as samples
 
 __version__ = "0.1.0"
 

@@ -25,6 +25,8 @@ def main() -> int:
         if os.getcwd() not in sys.path:  # as `python -m` has it, for networks named by module
             sys.path.append(os.getcwd())
         arguments = readable(sys.argv[1:])
+        if {"-m", "--multirun"} & set(arguments):
+            arguments = own_code.written_out(arguments)
         own_code.taken_from(arguments)  # and left among them, so that the record says it
         own_code.load()
     except UserError as error:

@@ -15,7 +15,7 @@ from kd_experiments.data.settings import DATASETS, DatasetConfig
 from kd_experiments.distillers import DISTILLERS
 from kd_experiments.distillers.base import Distiller
 from kd_experiments.errors import UserError, did_you_mean, shortened
-from kd_experiments.networks.registry import check_name
+from kd_experiments.networks.registry import OWN, TIMM, check_name, find, find_module
 from kd_experiments.schema import (
     Interval,
     NonNegative,
@@ -24,6 +24,7 @@ from kd_experiments.schema import (
     When,
     construct,
     construct_part,
+    flattened,
     meaningful,
     parameters,
     typed_part,
@@ -186,7 +187,8 @@ def typed_values(given: Mapping[str, Any]) -> Values:
     known = [*parameters(Parts), "method"]
     for key in given:
         if key not in known:
-            raise UserError(f"{key}: no such key{did_you_mean(str(key), flat_keys(given, known))}")
+            told = flattened({name: given.get(name) for name in known})
+            raise UserError(f"{shortened(key)}: no such key{did_you_mean(shortened(key), told)}")
     method = typed_method(given.get("method", {}))
     return typed_part(Parts, {key: value for key, value in given.items() if key != "method"}, "") | {"method": method}
 
@@ -204,16 +206,8 @@ def check(given: Mapping[str, Any]) -> Config:
         values=values,
     )
     _check_together(config)
+    _check_networks(config)
     return config
-
-
-def flat_keys(given: Mapping[str, Any], known: list[str]) -> list[str]:
-    """Dotted names of every known key, for suggestions."""
-    keys: list[str] = []
-    for key in known:
-        value = given.get(key)
-        keys += [f"{key}.{inner}" for inner in flat_keys(value, list(value))] if isinstance(value, Mapping) else [key]
-    return keys
 
 
 def typed_method(given: Any) -> Values:
@@ -226,7 +220,7 @@ def typed_method(given: Any) -> Values:
     common, own = parameters(MethodConfig), parameters(DISTILLERS[distiller])
     for key in given:
         if key not in common and key not in own:
-            full = f"method.{key}"
+            full = shortened(f"method.{key}")
             raise UserError(f"{full}: no such key{did_you_mean(full, [f'method.{k}' for k in [*common, *own]])}")
     values = typed_part(MethodConfig, {key: given[key] for key in given if key in common}, "method")
     return values | typed_part(DISTILLERS[distiller], {key: given[key] for key in given if key in own}, "method")
@@ -296,6 +290,14 @@ def _check_together(config: Config) -> None:
             f"temperature={config.values['temperature']['name']}: method={method} compares without a temperature; "
             f"use it with a method that has one, such as method=kd, or add method.kd_weight=0.9"
         )
+
+
+def _check_networks(config: Config) -> None:
+    """Networks that are not the suite's can be imported: told here, before anything is trained."""
+    others = {"teacher": [config.teacher.network], "peer": [config.peer.network], "none": []}[config.source]
+    for entry in map(find, (config.student.network, *others)):
+        if entry.family in (OWN, TIMM):
+            find_module(entry)
 
 
 def _check_teacher_normalisation(teacher: TeacherConfig) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import hashlib
-import importlib
+import importlib.util
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from kd_experiments import own_code
 from kd_experiments.places import PACKAGE
 
 
@@ -42,8 +45,7 @@ def is_own(module: str) -> bool:
 
 
 def own_source(name: str) -> str:
-    """Names the source of a module of the user's and of what it takes from modules beside it."""
-    importlib.import_module(name)
+    """Names the source of an imported module of the user's and of what it takes from modules beside it."""
     return of_values({module.__name__: of_source(Path(str(module.__file__))) for module in closure([name])})
 
 
@@ -66,8 +68,16 @@ def _file_of(name: str) -> Path:
 def closure(names: Iterable[str]) -> list[ModuleType]:
     """The modules of these names and all that they take from the same top-level packages, sorted by name.
 
-    Modules that were imported only to register themselves are not followed: a package's `__init__` is.
+    Modules that were imported only to register themselves are not followed: a package's `__init__` is. Of the user's
+    own code every import counts, since nothing tells where a number came from, and so do files beside it.
     """
+    tops = {module.__name__.split(".")[0] for module in own_code.load()}
+    folders = {place.parent for place in own_code.packages() if place.suffix == ".py"}
+
+    def is_users(module: ModuleType) -> bool:
+        file = getattr(module, "__file__", None)
+        return file is not None and (module.__name__.split(".")[0] in tops or Path(file).parent in folders)
+
     waiting = [sys.modules[name] for name in names if name in sys.modules]
     found: dict[str, ModuleType] = {}
     while waiting:
@@ -83,4 +93,28 @@ def closure(names: Iterable[str]) -> list[ModuleType]:
             is_child = isinstance(value, ModuleType) and name is not None and name.startswith(f"{module.__name__}.")
             if is_part and not is_child:
                 waiting.append(sys.modules[str(name)])
+        if is_users(module):
+            waiting += filter(is_users, _imported(module))
     return [found[name] for name in sorted(found)]
+
+
+def _imported(module: ModuleType) -> Iterator[ModuleType]:
+    """The modules that the import statements of a module name, wherever they stand in it."""
+    for level, base, name in _import_statements(Path(str(module.__file__))):
+        with contextlib.suppress(ImportError):  # a relative import that leads out of its package
+            whole = importlib.util.resolve_name("." * level + base, module.__package__)
+            found = sys.modules.get(f"{whole}.{name}") or sys.modules.get(whole)
+            if found is not None:
+                yield found
+
+
+@cache
+def _import_statements(path: Path) -> list[tuple[int, str, str]]:
+    """Dots, module, and what is taken of it, which is empty for `import module`."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            found += [(0, alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [(node.level, node.module or "", alias.name) for alias in node.names]
+    return found

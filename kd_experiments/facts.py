@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import torch
 from torch import Tensor
@@ -17,7 +16,6 @@ from kd_experiments.tracking.machine import machine
 from kd_experiments.tracking.record import (
     SCHEMA,
     DataFacts,
-    LabelFacts,
     Record,
     RevisionFacts,
     RunFolder,
@@ -31,7 +29,7 @@ def of_run(config: Config, folder: RunFolder, device: torch.device, typed: Seque
         schema=SCHEMA,
         signature=folder.path.name,
         teacher_signature=identity.teacher_signature(config) if config.source == "teacher" else None,
-        label=LabelFacts(**asdict(naming.label_of(config))),
+        label=naming.label_of(config),
         typed=tuple(typed),
         sweep=sweep,
         status="running",

@@ -8,25 +8,17 @@ named by their content, and the user's own modules by their source. What changes
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kd_experiments import digests
-from kd_experiments.config import Config, Values, capabilities, what_counts
+from kd_experiments.config import Config, Parts, Values, capabilities, what_counts
 from kd_experiments.data.content import content_of
-from kd_experiments.data.label_noise import NOISES
 from kd_experiments.data.load import READERS
-from kd_experiments.data.settings import DATASETS
 from kd_experiments.distillers import DISTILLERS
-from kd_experiments.networks.registry import find
-from kd_experiments.schema import Registry
-from kd_experiments.supervision.label_loss import LABEL_LOSSES
-from kd_experiments.supervision.revision import REVISIONS
-from kd_experiments.supervision.selection import SELECTIONS
-from kd_experiments.supervision.temperature import TEMPERATURES
-from kd_experiments.supervision.weighting import WEIGHTINGS
+from kd_experiments.networks.registry import find, find_module
+from kd_experiments.schema import parameters, registry_of
 from kd_experiments.teachers.checkpoint_file import fingerprint, told_of
 from kd_experiments.training import devices
 
@@ -90,26 +82,14 @@ def teacher_signature(config: Config) -> str:
 def used_code(config: Config) -> dict[str, str]:
     """The package's modules that a run uses -> digest of their source; those that only tell of it are left out."""
     kept = what_counts(config.values)
-    networks = [find(kept[place]["network"]).module for place in ("teacher", "student", "peer") if place in kept]
+    chosen = [find(kept[place]["network"]) for place in ("teacher", "student", "peer") if place in kept]
+    networks = [find_module(entry).__name__ for entry in chosen]
     modules = ["kd_experiments.students.making", "kd_experiments.data.load", "kd_experiments.training.session"]
     modules += ["kd_experiments.teachers.obtain"] * ("teacher" in kept)
-    for module in networks:
-        importlib.import_module(module)
     distiller = DISTILLERS[config.method.distiller].__module__
     used = digests.of_modules([*modules, *networks, distiller])
     telling = ("cli", "tracking", "config", "identity", "naming", "errors", "schema", "digests")
     return {name: digest for name, digest in used.items() if name.split(".")[0] not in telling}
-
-
-def flattened(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            flat |= flattened(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _counting(config: Config, always: str | None = None) -> Values:
@@ -140,17 +120,10 @@ def _teacher(kept: Values, config: Config) -> Values:
 
 def _own_code(kept: Values) -> dict[str, str]:
     """The source of every chosen part that is the user's own."""
-    registries: dict[str, Registry[Any]] = {
-        "dataset": DATASETS,
-        "label_noise": NOISES,
-        "revision": REVISIONS,
-        "selection": SELECTIONS,
-        "weighting": WEIGHTINGS,
-        "temperature": TEMPERATURES,
-        "label_loss": LABEL_LOSSES,
-    }
     classes: dict[str, Any] = {
-        group: registry[kept[group]["name"]] for group, registry in registries.items() if group in kept
+        group: registry[kept[group]["name"]]
+        for group, annotation in parameters(Parts).items()
+        if group in kept and (registry := registry_of(annotation)) is not None
     }
     classes["dataset"] = READERS.get(kept["dataset"]["name"], classes["dataset"])  # who reads it, not its settings
     classes["method"] = DISTILLERS[kept["method"]["distiller"]]
@@ -159,9 +132,9 @@ def _own_code(kept: Values) -> dict[str, str]:
     }
     for place in ("teacher", "student", "peer"):
         if place in kept:
-            module = find(kept[place]["network"]).module
-            if digests.is_own(module):
-                own[place] = digests.own_source(module)
+            entry = find(kept[place]["network"])
+            if digests.is_own(entry.module):
+                own[place] = digests.own_source(find_module(entry).__name__)
     return own
 
 

@@ -50,7 +50,7 @@ def _path(given: Mapping[str, Any]) -> Path:
         "values": values,
         "sources": _states(_sources()),
         "data": _states(_below(given["dataset"].get("root"))),
-        "checkpoint": _states([Path(str(given["teacher"].get("checkpoint")))]),
+        "checkpoints": _states([Path(str(given[who].get("checkpoint"))) for who in ("teacher", "student", "peer")]),
         "device": [os.path.exists("/dev/nvidiactl"), os.environ.get("CUDA_VISIBLE_DEVICES"), metadata.version("torch")],
     }
     text = json.dumps(depends, sort_keys=True, default=str)

@@ -7,42 +7,24 @@ is made from the identity of a run, not from what was typed. `at method.kd_weigh
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from kd_experiments.cli import layers
 from kd_experiments.cli.resolvers import TEACHER
 from kd_experiments.config import Config, Parts, Values, typed_method
-from kd_experiments.identity import flattened, run_identity
-from kd_experiments.schema import parameters, typed
+from kd_experiments.identity import run_identity
+from kd_experiments.schema import flattened, parameters, typed
+from kd_experiments.tracking.record import LabelFacts
 
 METHOD_GROUPS = ("method", "revision", "selection", "weighting", "temperature", "label_loss")
 _VAGUE = {"name", "value", "network", "temperature"}  # last words that say nothing without the word before
 
 
-@dataclass(frozen=True)
-class Label:
-    """A run in words: what is compared, the stage it is compared on, its teacher, and which replicate it is."""
-
-    method: str
-    stage: str  # data, label noise, student, recipe, number format
-    teacher: str | None  # network and how it was trained; None where no frozen teacher is asked
-    replicate: str  # every seed
-
-    @property
-    def setting(self) -> str:
-        """Everything but the method, without seeds."""
-        return self.stage if self.teacher is None else f"{self.stage}, taught by {self.teacher}"
-
-    def __str__(self) -> str:
-        return f"{self.method} on {self.setting}, {self.replicate}"
-
-
-def label_of(config: Config) -> Label:
+def label_of(config: Config) -> LabelFacts:
     """The label of a checked configuration."""
     identity = run_identity(config)
-    return Label(
+    return LabelFacts(
         method=_method(identity, config.values),
         stage=_stage(identity, config.values),
         teacher=_teacher(identity, config.values),

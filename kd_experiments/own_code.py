@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-import pkgutil
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
@@ -26,6 +25,7 @@ VARIABLE = "KD_EXPERIMENTS_IMPORTS"  # what processes started by this one inheri
 GROUP = "kd_experiments"
 
 _loaded: dict[str, ModuleType] = {}
+_states: dict[Path, tuple[int, int] | None] = {}  # of every imported file when it was imported: size, time of change
 
 
 def use(names: Iterable[str], base: Path | None = None) -> None:
@@ -35,8 +35,11 @@ def use(names: Iterable[str], base: Path | None = None) -> None:
     """
     base = Path.cwd() if base is None else base
     wanted = [str(_located(name, base)) for name in names]
-    known = [name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
-    os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys([*known, *wanted]))
+    os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys([*_named(), *wanted]))
+
+
+def _named() -> list[str]:
+    return [name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
 
 
 def taken_from(arguments: Sequence[str]) -> list[str]:
@@ -47,10 +50,21 @@ def taken_from(arguments: Sequence[str]) -> list[str]:
     return [argument for argument in arguments if argument.partition("=")[0].lstrip("+") != KEY]
 
 
+def written_out(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `imports=...` holding what the variable names, too: a worker on another machine has none."""
+    typed = [argument for argument in arguments if argument.partition("=")[0].lstrip("+") == KEY]
+    names = [name for argument in typed for name in listed(argument.partition("=")[2])]
+    known = [str(_located(name, Path.cwd())) for name in names]
+    more = [name for name in _named() if name not in known]
+    if not more:
+        return list(arguments)
+    quoted = ",".join("'" + name.replace("'", "\\'") + "'" for name in [*names, *more])
+    return [*(argument for argument in arguments if argument not in typed), f"{KEY}=[{quoted}]"]
+
+
 def load() -> list[ModuleType]:
     """Import everything that was named, once; `UserError` for what is not there or does not import."""
-    named = [name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
-    named += _installed(tuple(sys.path))
+    named = _named() + _installed(tuple(sys.path))
     for name in named:
         if name not in _loaded:
             _loaded[name] = _import(name)
@@ -61,6 +75,13 @@ def load() -> list[ModuleType]:
 def _installed(path: tuple[str, ...]) -> list[str]:
     """The modules that installed packages name; to look takes a while, and is done once for every `sys.path`."""
     return [point.value for point in entry_points(group=GROUP)]
+
+
+def refuse_changed() -> None:
+    """`UserError` for a file that is another one than this process has imported: it would run the old code."""
+    for path, state in _states.items():
+        if _state(path) != state:
+            raise UserError(f"{path}: changed since it was imported; restart Python (in a notebook: its kernel)")
 
 
 def packages() -> list[Path]:
@@ -105,16 +126,33 @@ def _is_installed(name: str) -> bool:
 
 
 def _import(name: str) -> ModuleType:
-    """The module, and all modules of a package: those register what they define."""
+    """The module, and all Python files of a package: those register what they define."""
     path = Path(name)
     if path.is_absolute():
         if str(path.parent) not in sys.path:
             sys.path.insert(0, str(path.parent))
         name = path.stem if path.suffix == ".py" else path.name
     module = _one(name)
-    for found in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{name}."):
-        _one(found.name)
+    file = getattr(module, "__file__", None)
+    places = [Path(place).resolve() for place in getattr(module, "__path__", [file] if file else [])]
+    if path.is_absolute() and set(places) != {path}:
+        other = next((place for place in places if place != path), "Python's own")
+        raise UserError(f"{KEY}: {path}: {name} is the name of another module, too ({other}); rename yours")
+    for place in places:
+        for source in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            parts = [name] if source == place else [name, *source.relative_to(place).with_suffix("").parts]
+            if not any("." in part for part in parts[1:]):  # of a folder that is no package, such as .venv
+                _one(".".join(parts).removesuffix(".__init__"))
+                _states.setdefault(source, _state(source))
     return module
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def _one(name: str) -> ModuleType:
@@ -122,7 +160,7 @@ def _one(name: str) -> ModuleType:
         return importlib.import_module(name)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         reason = str(error).splitlines()[0] if str(error) else ""
         raise UserError(

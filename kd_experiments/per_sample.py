@@ -41,6 +41,7 @@ def write(config: Config, folder: RunFolder, teacher_of: Callable[[Data], Teache
     Truth values are 0 and 1. Raises `UserError` where the run has no student.
     """
     device = devices.pick(config.device)
+    devices.make_deterministic(device, config.threads, config.precision)  # as the run was made
     data = load(config.dataset, config.label_noise, config.data_folder).to(device)
     columns: Columns = {
         "index": data.train.origin.tolist(),

@@ -1,12 +1,11 @@
 """Every private interface of Hydra, OmegaConf and torch that the suite relies on, in one place.
 
-None of them is promised to stay. `INTERFACES` says which there are and the version each was last seen in; a test looks
-all of them up and names this file when one is gone.
+None of them is promised to stay. `tests/test_private.py` lists them with the version each was last seen in, looks them
+all up, and names this file when one is gone.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,62 +15,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from omegaconf.basecontainer import BaseContainer
     from torch import Tensor
-
-# Package -> the version they were seen in, and `module:attribute`.
-INTERFACES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "hydra-core": (
-        "1.3.2",
-        (
-            "hydra._internal.core_plugins.basic_sweeper:BasicSweeper.split_arguments",
-            "hydra._internal.config_loader_impl:ConfigLoaderImpl._apply_overrides_to_config",
-            "hydra._internal.config_loader_impl:ConfigLoaderImpl.load_configuration",
-            "hydra._internal.config_repository:ConfigRepository.load_config",
-            "hydra._internal.config_repository:ConfigRepository._find_object_source",
-            "hydra.core.global_hydra:GlobalHydra.config_loader",
-            "hydra.core.override_parser.overrides_parser:OverridesParser.parse_overrides",
-        ),
-    ),
-    "omegaconf": (
-        "2.3.0",
-        (
-            "omegaconf.basecontainer:BaseContainer._get_full_key",
-            "omegaconf.base:Container._get_node",
-            "omegaconf.base:Node._is_none",
-            "omegaconf.base:Node._is_missing",
-            "omegaconf.base:Node._is_interpolation",
-        ),
-    ),
-    "torch": (
-        "2.15.0",
-        (
-            "torch.utils.data.dataloader:_MultiProcessingDataLoaderIter._shutdown_workers",
-            "torch:_foreach_sub",
-            "torch:_foreach_mul_",
-            "torch:_foreach_add_",
-        ),
-    ),
-}
-
-
-def missing() -> list[str]:
-    """Interfaces that are gone, each with the version it was seen in."""
-    return [
-        f"{name} ({package} {version})"
-        for package, (version, names) in INTERFACES.items()
-        for name in names
-        if not _is_there(name)
-    ]
-
-
-def _is_there(name: str) -> bool:
-    module, _, path = name.partition(":")
-    try:
-        found = importlib.import_module(module)
-        for attribute in path.split("."):
-            found = getattr(found, attribute)
-    except (ImportError, AttributeError):
-        return False
-    return True
 
 
 def parsed(overrides: Sequence[str]) -> list[Override]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import math
 import types
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from functools import cache
 from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -40,17 +40,8 @@ class Interval:
         )
 
     def __str__(self) -> str:
-        words = [
-            f"{word} {bound:g}"
-            for word, bound in (
-                ("over", self.over),
-                ("at least", self.at_least),
-                ("under", self.under),
-                ("at most", self.at_most),
-            )
-            if bound is not None
-        ]
-        return " and ".join(words)
+        bounds = {"over": self.over, "at least": self.at_least, "under": self.under, "at most": self.at_most}
+        return " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
 
 
 class When:
@@ -106,13 +97,9 @@ class Registry(Generic[T]):
         return iter(self._choices)
 
 
+@cache
 def parameters(cls: type) -> Mapping[str, Any]:
     """Constructor parameters of a part, name -> annotation (with its range)."""
-    return _parameters(cls)
-
-
-@cache
-def _parameters(cls: type) -> Mapping[str, Any]:
     constructor = vars(cls).get("__init__") or inspect.getattr_static(cls, "__init__")
     names = [name for name in inspect.signature(constructor).parameters if name != "self"]
     if "args" in names and "kwargs" in names:  # nn.Module's or object's own: the part has no knobs
@@ -143,7 +130,7 @@ def typed_part(cls: type, given: Mapping[str, Any], where: str) -> dict[str, Any
     expected = parameters(cls)
     for key in given:
         if key not in expected and key != "name":
-            full = f"{where}.{key}" if where else str(key)
+            full = shortened(f"{where}.{key}" if where else key)
             raise UserError(
                 f"{full}: no such key{did_you_mean(full, [f'{where}.{k}' if where else k for k in expected])}"
             )
@@ -170,7 +157,7 @@ def typed(value: Any, annotation: Any, where: str) -> Any:
     origin, arguments = _form(annotation)
     if origin is Annotated:
         kind, *extras = arguments
-        if (registry := _registry(extras)) is not None:
+        if (registry := registry_of(annotation)) is not None:
             given = _mapping(value, where)
             return typed_part(_choice(registry, given, where), given, where)
         converted = typed(value, kind, where)
@@ -215,8 +202,7 @@ def construct(value: Any, annotation: Any) -> Any:
         return value
     origin, arguments = _form(annotation)
     if origin is Annotated:
-        registry = _registry(arguments[1:])
-        if registry is not None:
+        if (registry := registry_of(annotation)) is not None:
             return construct_part(registry[value["name"]], value)
         return construct(value, arguments[0])
     if origin in (Union, types.UnionType):
@@ -232,10 +218,12 @@ def meaningful(values: Mapping[str, Any], annotations: Mapping[str, Any], presen
     """The values that count in a configuration with the capabilities `present`; see `When`."""
     kept = {}
     for key, value in values.items():
-        kind, extras = _unwrapped(annotations.get(key))
+        annotation = annotations.get(key)
+        origin, arguments = _form(annotation)
+        kind, *extras = arguments if origin is Annotated else (annotation,)
         if not all(extra.holds(values, present) for extra in extras if isinstance(extra, When)):
             continue
-        registry = _registry(extras)
+        registry = registry_of(annotation)
         cls = registry[value["name"]] if registry is not None else kind
         if isinstance(value, Mapping) and isinstance(cls, type):
             value = meaningful(value, parameters(cls), present)
@@ -248,16 +236,19 @@ def _form(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     return get_origin(annotation), get_args(annotation)
 
 
-def _unwrapped(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    """What an annotation annotates, and its extras."""
-    if get_origin(annotation) is Annotated:
-        kind, *extras = get_args(annotation)
-        return kind, tuple(extras)
-    return annotation, ()
+@cache
+def registry_of(annotation: Any) -> Registry[Any] | None:
+    """Whose choices an annotation takes, if it has any."""
+    origin, arguments = _form(annotation)
+    return next((extra for extra in arguments if isinstance(extra, Registry)), None) if origin is Annotated else None
 
 
-def _registry(extras: Iterable[Any]) -> Registry[Any] | None:
-    return next((extra for extra in extras if isinstance(extra, Registry)), None)
+def flattened(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
 
 
 def _choice(registry: Registry[Any], given: Mapping[str, Any], where: str) -> type:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import errno
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+import kd_experiments
 from kd_experiments import experiment as kd
 from kd_experiments.tracking.record import Record
+from kd_experiments.training import devices
 from tests.conftest import TINY, Cli, shared_teachers
 
 
@@ -54,15 +60,36 @@ def test_samples_agree_with_the_record(record: Record, results: Path) -> None:
     assert fit == pytest.approx(record.metrics["train_top1_last"], abs=1e-3)
 
 
-def test_samples_are_made_when_they_are_asked_for(cli: Cli, tmp_path: Path) -> None:
+def test_samples_are_made_when_they_are_asked_for(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli("method=none").code == 0
     (run,) = (tmp_path / "runs").iterdir()
     assert not (run / "samples.csv").exists()
     frame = kd.samples(run.name, tmp_path)
     assert list(frame) == ["index", "label", "given_label", "student_prediction"] and len(frame) == 200
     (run / "samples.csv").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(devices, "_precision", "bfloat16")  # of a run before
+        kd.samples(run.name, tmp_path)
+        assert devices._precision == "auto"
+    (run / "samples.csv").unlink()
     answer = cli("method=none", "samples=true")
     assert answer.code == 0 and "already done" in answer.out and (run / "samples.csv").exists()
+
+
+def test_results_that_were_moved_are_looked_at_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    record = kd.run([*TINY, "method=kd"])
+    moved, elsewhere = tmp_path / "moved", tmp_path / "elsewhere"
+    shutil.move(tmp_path / "results", moved)
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    frame = kd.samples(record.signature, moved)
+    assert record.revision is not None and int(frame["wrong"].sum()) == record.revision.wrong
+    (moved / "runs" / record.signature / "samples.csv").unlink()
+    shutil.rmtree(moved / "teachers")
+    with pytest.raises(kd.UserError, match="the run's teacher is gone"):
+        kd.samples(record.signature, moved)
+    assert not any(elsewhere.iterdir()) and not (moved / "teachers").exists()
 
 
 def test_a_student_takes_images_as_they_are(record: Record, results: Path) -> None:
@@ -78,9 +105,16 @@ def test_a_student_takes_images_as_they_are(record: Record, results: Path) -> No
     torch.testing.assert_close(student(images.float() / 255), logits)
     assert student.predict(images[:3]) == [student.class_names[label] for label in logits[:3].argmax(1).tolist()]
     assert student.size == 8 and student.mean.shape == (1,) and not student.training
+    torch.testing.assert_close(student(images[0]), logits[:1])
+    twice = images[:20].repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert (student(twice).argmax(1) == logits[:20].argmax(1)).float().mean() > 0.8, "resized to its size"
 
 
-def test_mistakes_are_those_of_the_command_line(tmp_path: Path) -> None:
+def full(*given: object, **more: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "results")
+
+
+def test_mistakes_are_those_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for overrides, words in (
         (["method=krd"], "did you mean kd?"),
         (["temperature=2"], "type temperature.value=2"),
@@ -90,6 +124,11 @@ def test_mistakes_are_those_of_the_command_line(tmp_path: Path) -> None:
         with pytest.raises(kd.UserError, match=r".+") as error:
             kd.run(overrides)
         assert words in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(kd.UserError, match=r"one text; give a list of them: kd.run\(\['method=kd', 'seed=1'\]\)"):
+        kd.run("method=kd seed=1")
+    monkeypatch.setattr(kd, "run_config", full)
+    with pytest.raises(kd.UserError, match=r"No space left on device; give paths\.results=FOLDER"):
+        kd.run(["method=none"])
     for function in (kd.samples, kd.load_student):
         with pytest.raises(kd.UserError, match="no run of this signature"):
             function("0123456789abcdef", tmp_path)
@@ -100,6 +139,9 @@ def test_the_package_hands_out_these_and_nothing_else() -> None:
     assert {"run", "runs", "samples", "load_student"} <= set(dir(kd))
     with pytest.raises(AttributeError):
         _ = kd.runn
+    tree = ast.parse(Path(str(kd_experiments.__file__)).read_text())
+    typed = {name.asname for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for name in node.names}
+    assert set(kd_experiments._NOTEBOOK) <= typed, "and a type checker knows them"
 
 
 def test_a_shared_teacher_is_found(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kd_experiments import own_code
 from kd_experiments.cli.completion import SCRIPT
+from kd_experiments.data.__main__ import main as data
 from kd_experiments.data.load import READERS
 from kd_experiments.data.settings import DATASETS
 from kd_experiments.distillers import DISTILLERS
@@ -50,9 +52,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     write_files(folder)
     monkeypatch.chdir(folder)
     monkeypatch.setenv(own_code.VARIABLE, "")
-    path, loaded = list(sys.path), dict(own_code._loaded)
+    path, loaded, states = list(sys.path), dict(own_code._loaded), dict(own_code._states)
     yield folder
-    sys.path[:], own_code._loaded = path, loaded
+    sys.path[:], own_code._loaded, own_code._states = path, loaded, states
     for registry, name in ((DISTILLERS, "huber"), (REVISIONS, "halfway"), (DATASETS, "moons")):
         registry._choices.pop(name, None)  # type: ignore[attr-defined]
     CATALOGUE.pop("tiny", None)
@@ -72,7 +74,8 @@ def test_every_example_runs(elsewhere: Path, cli: Cli, tmp_path: Path) -> None:
             answer = cli(*small(words), f"paths.teachers={tmp_path}/teachers", *words, tiny=False)
             assert answer.code == 0, (command, answer.err)
         else:
-            assert sweeping([*words, f"paths.results={tmp_path}"]) == 0, command
+            main = {"kd_experiments.sweeping": sweeping, "kd_experiments.data": data}[module]
+            assert main([*words, f"paths.results={tmp_path}"]) == 0, command
     found = records(tmp_path)
     assert all(record["status"] == "complete" for record in found)
     assert {"huber", "kd"} <= {record["config"]["method"]["name"] for record in found}
@@ -82,6 +85,14 @@ def test_every_example_runs(elsewhere: Path, cli: Cli, tmp_path: Path) -> None:
     assert "halfway" in {record["config"]["revision"]["name"] for record in found}
     own = [record["identity"]["own_code"] for record in found if record["config"]["dataset"]["name"] == "moons"]
     assert own and "dataset" in own[0], "the reader's source is part of what the run is"
+
+
+def test_the_notebook_block_runs(elsewhere: Path) -> None:
+    (block,) = re.findall(r"^## In a notebook\n\n```python\n(.*?)```", PAGE, re.DOTALL | re.MULTILINE)
+    space: dict[str, Any] = {"more": small([])}
+    exec(block.replace('"seed=1"]', '"seed=1", *more]'), space)
+    record, frame, samples, student = (space[name] for name in ("record", "frame", "samples", "student"))
+    assert list(frame["signature"]) == [record.signature] and len(samples) == 200 and student.size == 8
 
 
 @pytest.mark.slow

@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kd_experiments import digests, identity, naming
+from kd_experiments import digests, identity, known, naming, own_code
 from kd_experiments.cli import layers
 from kd_experiments.config import Config, check
 from kd_experiments.errors import UserError
-from kd_experiments.identity import EXCLUDED, flattened, signature
+from kd_experiments.identity import EXCLUDED, signature
+from kd_experiments.schema import flattened
 from kd_experiments.tracking import machine
 from tests.conftest import Cli, composed, records
 
@@ -263,7 +265,9 @@ def test_an_untracked_method_is_a_change(tmp_path: Path, monkeypatch: pytest.Mon
     """The commit in a record says so where a file of the package or the configuration is not in it."""
     monkeypatch.setattr(machine, "PACKAGE", tmp_path / "package")
     monkeypatch.setattr(machine, "home", lambda: tmp_path)
-    for name in ("package/kd.py", "conf/config.yaml", "pyproject.toml", "notes.txt"):
+    own = tmp_path / "my_kd"
+    monkeypatch.setattr(own_code, "packages", lambda: [own])
+    for name in ("package/kd.py", "conf/config.yaml", "my_kd/loss.py", "pyproject.toml", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("")
     git = ["git", "-C", str(tmp_path), "-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
@@ -272,14 +276,17 @@ def test_an_untracked_method_is_a_change(tmp_path: Path, monkeypatch: pytest.Mon
 
     def commit() -> str | None:
         machine._commit.cache_clear()
-        return machine._commit(())
+        return machine.machine(torch.device("cpu")).commit
 
     clean = commit()
     assert clean is not None and "+" not in clean
     (tmp_path / "notes.txt").write_text("not the package's")
     assert commit() == clean
-    (tmp_path / "package" / "wttm.py").write_text("class Wttm: ...")
-    assert commit() == f"{clean}+changes"
+    for place in (tmp_path / "package", own):
+        (place / "wttm.py").write_text("class Wttm: ...")
+        assert commit() == f"{clean}+changes"
+        (place / "wttm.py").unlink()
+    assert commit() == clean
     machine._commit.cache_clear()
 
 
@@ -288,21 +295,42 @@ def test_own_modules_are_named_by_their_source(tmp_path: Path, monkeypatch: pyte
     folder.mkdir()
     (folder / "__init__.py").write_text("")
     (folder / "helper.py").write_text("def half(x):\n    return x / 2\n")
-    (folder / "loss.py").write_text("from own_parts.helper import half\n\n\nclass Loss:\n    use = half\n")
+    loss = "from own_parts.helper import half\nfrom .settings import ALPHA\n\n\nclass Loss:\n    use = half\n"
+    (folder / "loss.py").write_text(loss)
+    (folder / "settings.py").write_text("ALPHA = 1\n")
     (folder / "other.py").write_text("X = 1\n")
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv(own_code.VARIABLE, str(folder))
+    monkeypatch.setattr(own_code, "_states", {})
 
     def source() -> str:
         for name in [name for name in sys.modules if name.split(".")[0] == "own_parts"]:
             del sys.modules[name]
         digests.of_source.cache_clear()
+        monkeypatch.setattr(own_code, "_loaded", {})
+        own_code.load()
         return digests.own_source("own_parts.loss")
 
     first = source()
     (folder / "other.py").write_text("X = 2\n")
     assert source() == first, "not used by it"
+    (folder / "settings.py").write_text("ALPHA = 2\n")
+    second = source()
+    assert second != first, "a number tells nobody where it came from"
     (folder / "helper.py").write_text("def half(x):\n    return x * 0.5\n")
-    assert source() != first
+    assert source() not in (first, second)
+
+
+@pytest.mark.parametrize("who", ["teacher", "student", "peer"])
+def test_an_answer_is_of_the_files_it_was_given_for(who: str, tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    file.write_bytes(b"one")
+    asked = base(f"{who}.checkpoint=weights.pth") | {"paths": {"results": str(tmp_path), "teachers": ""}}
+    asked[who] = {**asked[who], "checkpoint": str(file)}
+    known.remember(asked, known.Known("0" * 16, None, "kd"))
+    assert known.look_up(asked) is not None
+    file.write_bytes(b"another")
+    assert known.look_up(asked) is None
 
 
 def test_code_that_changed_is_told(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,22 +11,27 @@ import pytest
 import torch
 from torch import nn
 
+from kd_experiments import experiment as kd
 from kd_experiments import own_code
 from kd_experiments.cli import layers
 from kd_experiments.cli.choices import choices, methods
 from kd_experiments.config import check
+from kd_experiments.data.__main__ import main as data
 from kd_experiments.data.dataset import Data
 from kd_experiments.data.label_noise import NoNoise
-from kd_experiments.data.load import load
+from kd_experiments.data.load import READERS, load
+from kd_experiments.data.settings import DATASETS
 from kd_experiments.distillers import DISTILLERS
 from kd_experiments.errors import UserError
 from kd_experiments.networks import CATALOGUE, build
+from kd_experiments.networks import __main__ as networks
+from kd_experiments.students.__main__ import main as students
 from kd_experiments.students.making import make_learners
 from kd_experiments.sweeping.__main__ import main as sweeping
 from tests.conftest import Cli, composed, records, shared_teachers
 
 FILES = {
-    "loss.py": """
+    "losses/loss.py": """
         from typing import ClassVar
         import torch.nn.functional as F
         from torch import Tensor
@@ -57,6 +62,26 @@ FILES = {
             )
             net.feature_modules = ("1",)
             return net
+    """,
+    "data.py": """
+        from kd_experiments.data.digits import read_digits
+        from kd_experiments.data.load import READERS
+        from kd_experiments.data.settings import DATASETS, DatasetConfig
+
+        DATASETS.register("{name}_data")(DatasetConfig)
+        READERS["{name}_data"] = lambda config, folder: read_digits()
+    """,
+    "conf/dataset/{name}_data.yaml": """
+        name: {name}_data
+        root: null
+        download: false
+        train_size: null
+        val_fraction: null
+        split_seed: 0
+        crop_padding: 0
+        flip: false
+        mean: null
+        std: null
     """,
     "conf/method/{name}.yaml": """
         # @package _global_
@@ -97,10 +122,19 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
     write(tmp_path, name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(own_code.VARIABLE, raising=False)
-    path, loaded = list(sys.path), dict(own_code._loaded)
+    path, loaded, states = list(sys.path), dict(own_code._loaded), dict(own_code._states)
     yield name
-    sys.path[:], own_code._loaded = path, loaded
+    sys.path[:], own_code._loaded, own_code._states = path, loaded, states
+    forget(name)
+
+
+def forget(name: str) -> None:
+    """As a process that has not heard of it."""
+    os.environ.pop(own_code.VARIABLE, None)
+    own_code._loaded = {key: module for key, module in own_code._loaded.items() if module.__name__ != name}
     DISTILLERS._choices.pop(name, None)
+    DATASETS._choices.pop(f"{name}_data", None)
+    READERS.pop(f"{name}_data", None)
     CATALOGUE.pop(f"{name}_net", None)
     for module in [module for module in sys.modules if module.split(".")[0] == name]:
         del sys.modules[module]
@@ -113,6 +147,18 @@ def test_a_folder_of_ones_own_is_used_by_a_run(mine: str, cli: Cli, tmp_path: Pa
     assert record["config"]["method"]["delta"] == 2 and record["student"]["network"] == f"{mine}_net"
     header = next((tmp_path / "runs").glob("*/history.csv")).read_text().splitlines()[0]
     assert "loss_huber" in header
+    out = tmp_path / "student.pth"
+    exported = ["export", record["signature"], f"out={out}", f"paths.results={tmp_path}"]
+    forget(mine)
+    assert students(exported) == 2 and not out.exists()
+    with pytest.raises(kd.UserError, match=rf"typed with imports=\[{mine}\]: give imports"):
+        kd.load_student(record["signature"], tmp_path)
+    assert mine not in sys.modules, "what a record names is not imported"
+    assert students([*exported, f"imports=[{mine}]"]) == 0 and out.exists()
+    forget(mine)
+    assert kd.load_student(record["signature"], tmp_path, [mine]).size == 8
+    forget(mine)
+    assert len(kd.samples(record["signature"], tmp_path, [mine])) == 200
     assert "method.delta=-1: must be over 0" in cli(f"imports=[{mine}]", f"method={mine}", "method.delta=-1").err
 
 
@@ -153,6 +199,62 @@ def test_the_other_ways_to_name_it(mine: str, how: str, tmp_path: Path, monkeypa
     assert mine in [method.name for method in methods()] and f"{mine}_sweep" in choices()["+sweeps"]
 
 
+def test_every_command_understands_it(
+    mine: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert data(["prepare", f"{mine}_data", f"imports=[{mine}]"]) == 0
+    assert "1347 training and 450 test images" in capsys.readouterr().out
+    forget(mine)
+    monkeypatch.setattr(networks, "table", lambda: " ".join(CATALOGUE))
+    assert networks.main([f"imports=[{mine}]"]) == 0 and f"{mine}_net" in capsys.readouterr().out
+    assert networks.main([f"imprts=[{mine}]"]) == 2 and "did you mean imports?" in capsys.readouterr().err
+
+
+def test_a_sweep_says_what_the_variable_names(mine: str, cli: Cli, tmp_path: Path) -> None:
+    """A worker on another machine has no such variable."""
+    os.environ[own_code.VARIABLE] = str(tmp_path / mine)
+    assert own_code.written_out([f"imports=[{mine}]"]) == [f"imports=[{mine}]"], "nothing is named twice"
+    assert cli("--multirun", "method=none", f"student={mine}_net").code == 0
+    assert f"imports=['{tmp_path / mine}']" in records(tmp_path)[0]["typed"]
+
+
+def test_two_folders_of_one_name_are_not_one_package(mine: str, tmp_path: Path) -> None:
+    own_code.use([mine])
+    own_code.load()
+    (tmp_path / "other" / mine / "conf").mkdir(parents=True)
+    own_code.use([str(tmp_path / "other" / mine)])
+    with pytest.raises(UserError, match="is the name of another module, too"):
+        own_code.load()
+
+
+def test_a_file_that_changed_is_not_run_as_it_was(mine: str, tmp_path: Path) -> None:
+    own_code.use([mine])
+    own_code.load()
+    (tmp_path / mine / "losses" / "loss.py").write_text("")
+    with pytest.raises(kd.UserError, match=r"loss\.py: changed since it was imported; restart"):
+        kd.run(["method=none"])
+
+
+@pytest.mark.parametrize("flag", ["--signature", "device=cpu"])
+def test_a_strangers_file_imports_nothing(flag: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    (tmp_path / "evil.py").write_text("open('trace', 'w').close()\n\n\ndef f(classes): ...\n")
+    theirs = tmp_path / "experiment" / "theirs.yaml"
+    theirs.parent.mkdir()
+    theirs.write_text("# @package _global_\nstudent:\n  network: evil.f\n")
+    answer = cli(f"hydra.searchpath=['file://{tmp_path}']", "experiment=theirs", "method=none", flag)
+    assert answer.code == 2 and "evil is not among your own code; add imports=[evil]" in answer.err, answer.err
+    assert not (tmp_path / "trace").exists() and "evil" not in sys.modules
+
+
+def test_a_network_that_cannot_be_imported_is_told(mine: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    for network, words in ((f"{mine}.nest.tiny", "give MODULE.FUNCTION"), ("timm:resnet18", "pip install")):
+        answer = cli(f"imports=[{mine}]", f"student={network}", "--signature")
+        assert answer.code == 2 and answer.err.count("\n") == 1 and words in answer.err, answer.err
+
+
 def test_started_processes_inherit_it(mine: str) -> None:
     own_code.use([mine])
     own_code.use([mine])
@@ -161,7 +263,13 @@ def test_started_processes_inherit_it(mine: str) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "words"),
-    [("nowhere", "no such package or module"), ("./nowhere", "no such package or module"), ("broken", "NameError")],
+    [
+        ("nowhere", "no such package or module"),
+        ("./nowhere", "no such package or module"),
+        ("broken", "NameError"),
+        ("ends", "SystemExit: 3"),
+        ("code", "code is the name of another module, too"),
+    ],
 )
 def test_mistakes_are_one_clear_line(
     typed: str, words: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -169,6 +277,8 @@ def test_mistakes_are_one_clear_line(
     monkeypatch.setenv(own_code.VARIABLE, "")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken.py").write_text("\nundefined\n")
+    (tmp_path / "ends.py").write_text("raise SystemExit(3)\n")
+    (tmp_path / "code").mkdir()
     answer = cli(f"imports=[{typed}]")
     assert answer.code == 2 and answer.err.count("\n") == 1 and words in answer.err and typed in answer.err
     if typed == "broken":

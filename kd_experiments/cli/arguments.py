@@ -48,11 +48,14 @@ def _say(sentence: str, code: int) -> int:
 def parse(arguments: Sequence[str], defaults: Mapping[str, str]) -> dict[str, str]:
     """Defaults overridden by `key=value` arguments; `UserError` for anything else."""
     values = dict(defaults)
-    for argument in own_code.taken_from(arguments):
+    rest = own_code.taken_from(arguments)
+    own_code.load()
+    for argument in rest:
         key, equals, value = argument.partition("=")
         if not equals:
-            raise UserError(f"{argument}: expected key=value; the keys are {', '.join(defaults)}")
+            raise UserError(f"{argument}: expected key=value; the keys are {', '.join([*defaults, own_code.KEY])}")
         if key not in defaults:
-            raise UserError(f"{key}: no such key{did_you_mean(key, defaults)} (keys: {', '.join(defaults)})")
+            known = [*defaults, own_code.KEY]
+            raise UserError(f"{key}: no such key{did_you_mean(key, known)} (keys: {', '.join(known)})")
         values[key] = os.path.expanduser(value) if key.startswith("paths.") else value
     return values

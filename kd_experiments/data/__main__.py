@@ -9,8 +9,15 @@ from kd_experiments.errors import UserError, did_you_mean
 
 def main(arguments: list[str]) -> int:
     """The exit code: 0, or 2 for a mistake of the user or missing data."""
+    from kd_experiments import own_code
     from kd_experiments.data.prepare import USAGE, names, prepare
 
+    try:
+        arguments = own_code.taken_from(arguments)
+        own_code.load()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     usage = USAGE.format(names=", ".join(names()))
     if {"-h", "--help"} & set(arguments):
         print(usage)

@@ -17,6 +17,7 @@ from kd_experiments.data.digits import read_digits
 from kd_experiments.data.image_files import ImageFiles
 from kd_experiments.data.image_folder import list_image_folder, stored_image_folder
 from kd_experiments.data.imagenet import read_image_folder_streamed, read_imagenet
+from kd_experiments.data.load import READERS
 from kd_experiments.data.settings import DATASETS, DatasetConfig, FashionConfig, StreamedConfig
 from kd_experiments.data.stored import StoredDataset
 from kd_experiments.data.tiny_imagenet import stored_tiny_imagenet
@@ -44,8 +45,8 @@ _SETTINGS = ("root", "download", "image_size", "test_fraction", "skip_corrupt")
 
 
 def names() -> list[str]:
-    """The data sets that can be prepared."""
-    return sorted([*_STORED, *_READ_AS_THEY_ARE])
+    """The data sets that can be prepared, those of the user's own code included."""
+    return sorted(set(READERS) & set(files_of("dataset")))
 
 
 def prepare(name: str, settings: Sequence[str]) -> list[str]:
@@ -128,6 +129,8 @@ def _read_as_it_is(config: DatasetConfig, data_folder: Path) -> tuple[StoredData
         source = _STREAMED[config.name](config, data_folder)  # type: ignore[arg-type]  # built for this name
         assert isinstance(source.train_images, ImageFiles)
         return source, f"{source.train_images.folder.resolve()} (decoded in every epoch)"
+    if config.name not in _READ_AS_THEY_ARE:
+        return READERS[config.name](config, data_folder), "where your own code finds it"
     if config.name == "digits":
         return read_digits(), "inside scikit-learn"
     root = Path(config.root).expanduser() if config.root is not None else None

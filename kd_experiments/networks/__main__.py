@@ -1,12 +1,19 @@
-"""`python -m kd_experiments.networks` prints the catalogue: parameters, multiply-adds and feature shapes."""
+"""`python -m kd_experiments.networks` prints the catalogue: parameters, multiply-adds and feature shapes.
+
+`imports=[my_kd]` adds the networks of your own code.
+"""
 
 from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
 
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from kd_experiments.cli.arguments import answered, asks_for_help, parse
 from kd_experiments.networks import CATALOGUE, Network, build
 
 
@@ -48,6 +55,17 @@ def table() -> Table:
     return rows
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str]) -> int:
+    """The exit code: 0, or 2 for a mistake of the user."""
+    return 0 if asks_for_help(arguments, __doc__ or "") else answered(lambda: _print(arguments), arguments)
+
+
+def _print(arguments: Sequence[str]) -> int:
+    parse(arguments, {})
     torch.manual_seed(0)
     Console().print(table())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

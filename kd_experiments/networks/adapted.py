@@ -7,7 +7,6 @@ A factory is called with those of `classes` (or `num_classes`), `channels` (or `
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,10 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from kd_experiments import own_code
 from kd_experiments.errors import UserError, did_you_mean
 from kd_experiments.networks.base import Network, Output
-from kd_experiments.networks.registry import CATALOGUE, TIMM, Entry
+from kd_experiments.networks.registry import TIMM, Entry, find_module
 
 _NAMES = {
     "classes": ("classes", "num_classes"),
@@ -82,7 +80,7 @@ class Adapted(Network):
 def make(entry: Entry, *, classes: int, channels: int, size: int) -> Network:
     """Build a network of the user's or of timm, and try it on one image; `UserError` for what is no classifier."""
     asked = {"classes": classes, "channels": channels, "size": size}
-    model = _timm_model(entry.builder, classes, channels) if entry.family == TIMM else _called(entry, asked)
+    model = _timm_model(entry, classes, channels) if entry.family == TIMM else _called(entry, asked)
     if isinstance(model, Network):
         return model
     if not isinstance(model, nn.Module):
@@ -107,14 +105,12 @@ def feature_modules(model: nn.Module) -> tuple[str, ...]:
 
 
 def _called(entry: Entry, asked: Mapping[str, int]) -> Any:
-    if entry.name not in CATALOGUE:
-        _refuse_unnamed(entry)
+    factory: Any = find_module(entry)
     try:
-        factory: Any = importlib.import_module(entry.module)
         for part in entry.builder.split("."):
             factory = getattr(factory, part)
         known = inspect.signature(factory).parameters
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise UserError(f"network={entry.name}: no such function or class ({error}); give MODULE.FUNCTION") from error
     given = {name: asked[what] for what, names in _NAMES.items() for name in names if name in known}
     if not any(name in given for name in _NAMES["classes"]) and any(p.kind is p.VAR_KEYWORD for p in known.values()):
@@ -133,19 +129,9 @@ def _called(entry: Entry, asked: Mapping[str, int]) -> Any:
     return factory(**given)
 
 
-def _refuse_unnamed(entry: Entry) -> None:
-    """A configuration may come from a stranger: only code that the user has named is imported and called."""
-    tops = {module.__name__.split(".")[0] for module in own_code.load()}
-    top = entry.module.split(".")[0]
-    if top not in tops and not f"{entry.module}.".startswith("torchvision.models."):
-        raise UserError(f"network={entry.name}: {top} is not among your own code; add imports=[{top}]")
-
-
-def _timm_model(name: str, classes: int, channels: int) -> Any:
-    try:
-        import timm
-    except ImportError as error:
-        raise UserError(f"network=timm:{name}: type: pip install 'kd_experiments[timm]'") from error
+def _timm_model(entry: Entry, classes: int, channels: int) -> Any:
+    timm: Any = find_module(entry)
+    name = entry.builder
     if not timm.is_model(name):
         raise UserError(f"network=timm:{name}: timm has no such model{did_you_mean(name, timm.list_models())}")
     return timm.create_model(name, pretrained=False, num_classes=classes, in_chans=channels)

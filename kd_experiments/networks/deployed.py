@@ -14,6 +14,7 @@ from kd_experiments.networks import build
 class Deployed(nn.Module):
     """Images (B, C, H, W), uint8 or floats in [0, 1], -> logits (B, classes); in eval mode, without gradients.
 
+    One image (C, H, W) is a batch of one, and images of another size are resized (bilinear, anti-aliased) to `size`.
     `class_names`, `size` (height and width it was trained with), `mean` and `std` (C,) say the rest. `kept` is what
     `student.pt` or `teacher.pt` holds.
     """
@@ -31,7 +32,10 @@ class Deployed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
+        images = images[None] if images.dim() == 3 else images
         scaled = images / 255 if images.dtype == torch.uint8 else images
+        if scaled.shape[-2:] != (self.size, self.size):
+            scaled = nn.functional.interpolate(scaled, (self.size, self.size), mode="bilinear", antialias=True)
         return self.network((scaled - mean[:, None, None]) / std[:, None, None]).logits
 
     def predict(self, images: Tensor) -> list[str]:

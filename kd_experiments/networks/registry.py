@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
+from types import ModuleType
 from typing import Any, TypeVar
 
-from kd_experiments.errors import no_such_choice
+from kd_experiments import own_code
+from kd_experiments.errors import UserError, no_such_choice
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -122,6 +125,24 @@ def find(name: str) -> Entry:
     check_name("network", name)
     module, _, builder = name.rpartition(".")
     return Entry(name, OWN, module, builder, "the user's own")
+
+
+def find_module(entry: Entry) -> ModuleType:
+    """The module that makes a network; `UserError` where it cannot be imported.
+
+    A configuration may come from a stranger: only code that the user has named is imported.
+    """
+    top = entry.module.split(".")[0]
+    if entry.name not in CATALOGUE and entry.family == OWN:
+        tops = {module.__name__.split(".")[0] for module in own_code.load()}
+        if top not in tops and not f"{entry.module}.".startswith("torchvision.models."):
+            raise UserError(f"network={entry.name}: {top} is not among your own code; add imports=[{top}]")
+    try:
+        return import_module(entry.module)
+    except ImportError as error:
+        if entry.family == TIMM:
+            raise UserError(f"network={entry.name}: type: pip install 'kd_experiments[timm]'") from error
+        raise UserError(f"network={entry.name}: no such function or class ({error}); give MODULE.FUNCTION") from error
 
 
 def check_name(key: str, name: str) -> None:

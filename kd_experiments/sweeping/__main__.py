@@ -25,7 +25,7 @@ clean     what may go, and its size: failed and damaged runs, sweeps that began 
   name=SWEEP          status: of this sweep's runs alone; plan: of this sweep
   over=WORDS          status, plan: what is laid over that sweep, such as over="experiment=small/digits seed=0,1,2,3,4"
   runs=SIGNATURE,...  clean: these runs, too, such as mistyped ones
-  older=DAYS          clean: every run that is older, too
+  older=DAYS          clean: every run that is older, too, and sweeps whose jobs have waited longer to begin
   start=true          plan: then run what is missing
   yes=true            clean: remove what is listed
 """

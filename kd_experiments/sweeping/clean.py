@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import sys
 import time
@@ -15,8 +16,8 @@ from filelock import FileLock, Timeout
 from kd_experiments.errors import UserError, did_you_mean
 from kd_experiments.sweeping.listing import columns
 from kd_experiments.sweeping.outcome import read_outcome
+from kd_experiments.sweeping.progress import launched
 from kd_experiments.sweeping.run_status import RunStatus, is_running, run_status
-from kd_experiments.tracking.record import read_record
 
 if sys.platform != "win32":  # which has no view tables that are filled by several processes
     import fcntl
@@ -60,9 +61,12 @@ def leftovers(results: Path, older: float | None, named: Sequence[str]) -> Itera
             raise UserError(f"runs={name}: no run of this signature in {results}{near}")
     gone = {path: why for path in runs if (why := _why(path, older, named)) is not None and not is_running(path)}
     yield from (Leftover(path, why) for path, why in gone.items())
-    for path in sorted((results / "multirun").glob("*")):
+    for path in sorted(path for path in (results / "multirun").glob("*") if path.is_dir()):
         outcomes = [read_outcome(one.parent) for one in path.glob("*/outcome.json")]
-        if path.is_dir() and all(one is None or (one.status == "failed" and one.run is None) for one in outcomes):
+        jobs, _ = launched(path)
+        is_over = jobs is not None and len(outcomes) >= len(jobs)  # others may still wait in a queue
+        none_began = all(one is None or (one.status == "failed" and one.run is None) for one in outcomes)
+        if none_began and (is_over or _is_older(path, older)):
             yield Leftover(path, "sweep: began no run")
     asked = set(_teachers_of(path for path in runs if path not in gone))
     for path in sorted((results / "teachers").glob("*")):
@@ -79,9 +83,13 @@ def _why(folder: Path, older: float | None, named: Sequence[str]) -> str | None:
         return f"run: named, {_said(status)}"
     if status.status in ("failed", "unreadable"):
         return f"run: {status.status}, {status.reason}"
-    if older is not None and time.time() - (folder / "record.json").stat().st_mtime > older * _DAY:
+    if _is_older(folder / "record.json", older):
         return f"run: older than {older:g} days, {_said(status)}"
     return None
+
+
+def _is_older(path: Path, days: float | None) -> bool:
+    return days is not None and time.time() - path.stat().st_mtime > days * _DAY
 
 
 def _said(status: RunStatus) -> str:
@@ -89,11 +97,10 @@ def _said(status: RunStatus) -> str:
 
 
 def _teachers_of(runs: Iterable[Path]) -> Iterator[str]:
+    """Those of records of other forms, too, which have the same key."""
     for path in runs:
-        with contextlib.suppress(UserError):
-            record = read_record(path / "record.json")
-            if record is not None and record.teacher_signature is not None:
-                yield record.teacher_signature
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            yield json.loads((path / "record.json").read_bytes()).get("teacher_signature")
 
 
 def _is_used(teacher: Path) -> bool:

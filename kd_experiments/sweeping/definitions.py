@@ -23,7 +23,7 @@ import yaml
 
 from kd_experiments import files, own_code
 from kd_experiments.errors import UserError, no_such_choice
-from kd_experiments.places import PACKAGE, config_folders, files_below, home, sweep_folders
+from kd_experiments.places import PACKAGE, config_folders, files_below, sweep_folders
 
 if TYPE_CHECKING:
     from kd_experiments.config import Config
@@ -167,7 +167,7 @@ def _values_of(swept: Sequence[str]) -> list[dict[str, str]]:
 def refuse_wrong(name: str, typed: Sequence[str]) -> None:
     """`UserError` if a file below `sweeps/`, with what is typed besides, defines a run that cannot be.
 
-    What comes with the package is known to be right: of that, only its name and its number of runs are looked at.
+    What an installed wheel holds is known to be right: of that, only its name and its number of runs are looked at.
     """
     path = _path(name)
     chooses = any(word.startswith("hydra/sweeper=") for word in typed) or "hydra/sweeper" in path.read_text()
@@ -177,7 +177,7 @@ def refuse_wrong(name: str, typed: Sequence[str]) -> None:
     more = [word for word in typed if "=" in word and not word.startswith(("+sweeps=", "hydra", "imports="))]
     overrides = laid_over(_swept(_content(path)), more)
     refuse_many(overrides)
-    if path.is_relative_to(home()):
+    if path.is_relative_to(PACKAGE):
         return
     from kd_experiments.cli.composing import composer
     from kd_experiments.private import files_read_once

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from kd_experiments.errors import UserError
 from kd_experiments.sweeping.begun import begun
 from kd_experiments.sweeping.definitions import Sweep, names, outline, read
 from kd_experiments.sweeping.overlays import overlays
-from kd_experiments.sweeping.run_status import RunStatus, status_of, typical_seconds
-from kd_experiments.tracking.record import read_record
+from kd_experiments.sweeping.run_status import status_of, typical_seconds
+from kd_experiments.tracking.record import Record, every_record
 from kd_experiments.tracking.words import duration
 
 
@@ -22,7 +19,7 @@ def listing(results: Path) -> list[str]:
 
     The time left is that of its finished runs, one after another.
     """
-    done, typed = _done(results)
+    done = {record.signature: record for record in every_record(results)[0] if record.is_done}
     rows: list[tuple[str, ...]] = [("sweep", "runs", "done", "time left", "what it is")]
     every = names()
     promising = begun(every, (run.config for run in done.values())) if done else []
@@ -34,8 +31,8 @@ def listing(results: Path) -> list[str]:
             else:  # then no signature is needed, and they take a while to make
                 plan = outline(name)
                 rows.append((name, str(len(plan.jobs)), "0", "unknown", plan.title))
-            found = overlays(name, typed[name]) if name in typed else []
-            rows += [_row(read(name, results, over), done) for over in found if over]
+            typed = [record.typed for record in done.values() if record.sweep == name]
+            rows += [_row(read(name, results, over), done) for over in overlays(name, typed) if over]
         except UserError as error:
             wrong.append(f"left out: {error}")
     return [
@@ -48,28 +45,8 @@ def listing(results: Path) -> list[str]:
     ]
 
 
-@dataclass(frozen=True)
-class _Run:
-    status: RunStatus
-    config: Mapping[str, Any]
-
-
-def _done(results: Path) -> tuple[dict[str, _Run], dict[str, list[Sequence[str]]]]:
-    """Every run that is done, by its signature, and what was typed for the runs of each sweep."""
-    found: dict[str, _Run] = {}
-    typed: dict[str, list[Sequence[str]]] = {}
-    for path in (results / "runs").glob("*/record.json"):
-        with contextlib.suppress(UserError):
-            record = read_record(path)
-            if record is not None and record.is_done:
-                found[path.parent.name] = _Run(status_of(path.parent, record), record.config)
-                if record.sweep is not None:
-                    typed.setdefault(record.sweep, []).append(record.typed)
-    return found, typed
-
-
-def _row(sweep: Sweep, done: Mapping[str, _Run]) -> tuple[str, ...]:
-    own = [done[job.signature].status for job in sweep.jobs if job.signature in done]
+def _row(sweep: Sweep, done: Mapping[str, Record]) -> tuple[str, ...]:
+    own = [status_of(Path(), done[job.signature]) for job in sweep.jobs if job.signature in done]
     missing, each = len(sweep.jobs) - len(own), typical_seconds(own)
     left = "none" if not missing else "unknown" if each is None else duration(missing * each)
     return sweep.words, str(len(sweep.jobs)), str(len(own)), left, sweep.title

@@ -23,7 +23,7 @@ def began(folder: Path, jobs: Sequence[str] | None) -> None:
 
 def progress_line(job_folder: Path, number: int, typed: Sequence[str], result: str) -> str:
     """`run 43 of 108, 1 failed, 12 min left: method=kd seed=1: 93.11 %`; what is not known is left out."""
-    jobs, started = _read(job_folder.parent)
+    jobs, started = launched(job_folder.parent)
     outcomes = [read_outcome(path.parent) for path in job_folder.parent.glob("*/outcome.json")]
     ended = [one.status for one in outcomes if one is not None and one.status != "started"]
     failed, trained = ended.count("failed"), len(ended) - ended.count("skipped")
@@ -35,7 +35,8 @@ def progress_line(job_folder: Path, number: int, typed: Sequence[str], result: s
     return f"{', '.join(parts)}: {what}: {result}"
 
 
-def _read(folder: Path) -> tuple[list[str] | None, float | None]:
+def launched(folder: Path) -> tuple[list[str] | None, float | None]:
+    """The jobs of a sweep, None where nobody knows them in advance, and when it began."""
     try:
         content = json.loads((folder / _FILE).read_text())
         return content["jobs"], content["started"]

@@ -10,12 +10,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from kd_experiments.errors import UserError
-from kd_experiments.tracking.record import Record, read_record
+from kd_experiments.tracking.record import OtherForm, Record, read_record
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One run. `status` is `complete`, `diverged`, `running`, `stopped` (half done), `failed`, or `unreadable`."""
+    """One run. `status` is `complete`, `diverged`, `running`, `stopped` (half done), `failed`, `unreadable`, or
+    `other form` of a record that another version wrote.
+    """
 
     folder: Path
     status: str
@@ -38,7 +40,7 @@ def run_status(folder: Path) -> RunStatus | None:
     try:
         record = read_record(folder / "record.json")
     except UserError as error:
-        return RunStatus(folder, "unreadable", reason=str(error))
+        return RunStatus(folder, "other form" if isinstance(error, OtherForm) else "unreadable", reason=str(error))
     return None if record is None else status_of(folder, record)
 
 

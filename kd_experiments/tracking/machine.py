@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 import torch
 
-from kd_experiments import __version__
+from kd_experiments import __version__, own_code
 from kd_experiments.places import PACKAGE, home
 from kd_experiments.tracking.record import Machine
 from kd_experiments.training import devices, parallel
@@ -19,8 +18,8 @@ from kd_experiments.training import devices, parallel
 PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "omegaconf", "scikit-learn", "wandb")
 
 
-def machine(device: torch.device, own_folders: Sequence[Path] = ()) -> Machine:
-    """The machine and the code of this process; `own_folders` hold modules of the user's."""
+def machine(device: torch.device) -> Machine:
+    """The machine and the code of this process."""
     return Machine(
         cpu=devices.cpu_name(),
         capability=devices.capability(),
@@ -31,7 +30,7 @@ def machine(device: torch.device, own_folders: Sequence[Path] = ()) -> Machine:
         python=platform.python_version(),
         platform=platform.platform(),
         packages={"kd_experiments": __version__} | _packages(),
-        commit=_commit(tuple(own_folders)),
+        commit=_commit(tuple(own_code.packages())),
     )
 
 
@@ -41,7 +40,7 @@ def _packages() -> dict[str, str]:
 
 
 @cache
-def _commit(own_folders: tuple[Path, ...]) -> str | None:
+def _commit(own: tuple[Path, ...]) -> str | None:
     """The checkout's commit; None for an installed wheel.
 
     With `+changes` where a file of the package, the configuration or the user's own modules differs from it, or is not
@@ -50,7 +49,7 @@ def _commit(own_folders: tuple[Path, ...]) -> str | None:
     checkout = PACKAGE.parent
     if not (checkout / "pyproject.toml").exists():
         return None
-    watched = [PACKAGE, home() / "conf", *(folder for folder in own_folders if folder.is_relative_to(checkout))]
+    watched = [PACKAGE, home() / "conf", *(place for place in own if place.is_relative_to(checkout))]
     commit = _git("rev-parse", "--short=12", "HEAD")
     if commit is None or _git("ls-files", "--error-unmatch", "pyproject.toml") is None:
         return None

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import yaml
 
 from kd_experiments import files
-from kd_experiments.errors import UserError
+from kd_experiments.errors import UserError, shortened
 from kd_experiments.schema import construct_part, typed_part
 
 SCHEMA = 2
@@ -24,12 +24,20 @@ Status = Literal["running", "complete", "diverged", "failed"]
 
 @dataclass(frozen=True)
 class LabelFacts:
-    """See `naming.Label`."""
+    """A run in words: what is compared, the stage it is compared on, its teacher, and which replicate it is."""
 
     method: str
-    stage: str
-    teacher: str | None
-    replicate: str
+    stage: str  # data, label noise, student, recipe, number format
+    teacher: str | None  # network and how it was trained; None where no frozen teacher is asked
+    replicate: str  # every seed
+
+    def __str__(self) -> str:
+        return f"{self.method} on {self.setting}, {self.replicate}"
+
+    @property
+    def setting(self) -> str:
+        """Everything but the method, without seeds."""
+        return self.stage if self.teacher is None else f"{self.stage}, taught by {self.teacher}"
 
     @property
     def seeds(self) -> str:
@@ -172,6 +180,10 @@ class Record:
         return replace(self, **changes)
 
 
+class OtherForm(UserError):
+    """A record that another version of the suite wrote."""
+
+
 def read_record(path: Path) -> Record | None:
     """The record in a file, None where there is none; `UserError`, naming file and field, for one that is damaged."""
     try:
@@ -193,8 +205,8 @@ def as_record(content: Any, where: str) -> Record:
     if not isinstance(content, dict):
         raise UserError(f"{where}: no record of a run; rerun=true makes it anew")
     if content.get("schema") != SCHEMA:
-        raise UserError(
-            f"{where}: a record of form {content.get('schema')}, but this version reads form {SCHEMA}; "
+        raise OtherForm(
+            f"{where}: a record of form {shortened(content.get('schema'))}, but this version reads form {SCHEMA}; "
             f"rerun=true makes it anew"
         )
     try:

@@ -23,6 +23,7 @@ _BFLOAT16 = "+BF16"
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _MALLOPT = {_M_MMAP_THRESHOLD: 2**30, _M_TRIM_THRESHOLD: 2**30, _M_TOP_PAD: 2**26}
 _precision: Precision = "auto"  # of this process, like its number of threads
+_all_threads: int | None = None  # how many there were before a run stated a number
 
 
 def pick(wanted: str, number: int = 0) -> torch.device:
@@ -101,7 +102,7 @@ def make_deterministic(device: torch.device, threads: int | None, precision: Pre
 
     On CUDA float32 means what it says, and no kernel may add in any order it likes.
     """
-    global _precision
+    global _precision, _all_threads
     if precision == "bfloat16" and not computes_bfloat16(device):
         here = f" (kernels for {capability()})" if device.type == "cpu" else ""
         raise UserError(
@@ -112,7 +113,10 @@ def make_deterministic(device: torch.device, threads: int | None, precision: Pre
     if device.type == "cpu":
         keep_freed_memory()
     if threads is not None:
+        _all_threads = _all_threads or torch.get_num_threads()
         torch.set_num_threads(threads)
+    elif _all_threads is not None:
+        torch.set_num_threads(_all_threads)
     if device.type == "cuda":
         exact = precision == "float32"
         torch.backends.cudnn.benchmark = False

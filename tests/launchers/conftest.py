@@ -15,14 +15,16 @@ from filelock import FileLock
 from kd_experiments.reporting.__main__ import main as reporting
 from kd_experiments.reporting.frame import digest, runs
 from tests.conftest import PATIENCE, TINY, records
+from tests.test_own_code import write
 
 EPOCHS = 12  # enough to interrupt a run between two of them
 RUNS = 4
-SWEEP = (*TINY, f"recipe.epochs={EPOCHS}", "method=none,kd", "seed=0,1")
+SWEEP = (*TINY, f"recipe.epochs={EPOCHS}", "imports=[mine]", "method=none,mine", "seed=0,1")  # with code of one's own
 
 
 def start(results: Path, *more: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """Launch the sweep in a process of its own."""
+    write(results.parent, "mine")
     command = [sys.executable, "-m", "kd_experiments", "--multirun", *SWEEP, f"paths.results={results}", *more]
     return subprocess.Popen(
         command,

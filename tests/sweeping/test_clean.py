@@ -13,6 +13,7 @@ from filelock import FileLock
 from kd_experiments import files
 from kd_experiments.sweeping.__main__ import main
 from kd_experiments.sweeping.outcome import Outcome
+from kd_experiments.sweeping.progress import began
 from tests.reporting.synthetic import record
 
 
@@ -42,7 +43,13 @@ def results(tmp_path: Path) -> Path:
     os.utime(old, (time.time() - 40 * 86400,) * 2)
     teacher(tmp_path, "asked")
     teacher(tmp_path, "unused")
-    Outcome("failed", None, "mistyped").write(tmp_path / "multirun" / "refused" / "0")
+    multirun = tmp_path / "multirun"
+    began(multirun / "refused", ["seed=0"])
+    Outcome("failed", None, "mistyped").write(multirun / "refused" / "0")
+    began(multirun / "queued", ["seed=0", "seed=1"])  # on a cluster that is busy
+    Outcome("failed", None, "mistyped").write(multirun / "queued" / "0")
+    run(tmp_path, "other_form", teacher="asked_then", schema=1)
+    teacher(tmp_path, "asked_then")
     Outcome("done", str(tmp_path / "runs" / "kept")).write(tmp_path / "multirun" / "fine" / "0")
     return tmp_path
 
@@ -68,13 +75,14 @@ def test_it_lists_and_removes_nothing(results: Path, capsys: pytest.CaptureFixtu
 
 def test_yes_removes_what_was_listed_and_nothing_else(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert clean(results, "yes=true") == 0 and "removed: 5 folders" in capsys.readouterr().out
-    assert folders(results) == {"kept", "old", "asked", "fine"}
+    assert folders(results) == {"kept", "old", "asked", "fine", "queued", "other_form", "asked_then"}
     assert clean(results, "yes=true") == 0 and "nothing to remove" in capsys.readouterr().out
 
 
 def test_old_and_named_runs_and_their_teachers(results: Path) -> None:
+    os.utime(results / "multirun" / "queued", (time.time() - 40 * 86400,) * 2)
     assert clean(results, "older=30", "runs=kept", "yes=true") == 0
-    assert folders(results) == {"fine"}
+    assert folders(results) == {"fine", "other_form", "asked_then"}
 
 
 def test_what_a_process_works_on_stays(results: Path) -> None:

@@ -220,6 +220,12 @@ def test_a_wrong_file_leaves_the_others_as_they_are(
     refuse_wrong("right", ["+sweeps=right", *TINY])
 
 
+def test_the_suites_own_files_are_looked_at_too() -> None:
+    """In a checkout anybody may have changed them, or added one."""
+    with pytest.raises(UserError, match=r"lrds_parts\.yaml: recipe\.lr=fast: expected a number"):
+        refuse_wrong("lrds_parts", ["--multirun", "+sweeps=lrds_parts", DIGITS, "recipe.lr=fast"])
+
+
 def test_what_is_typed_besides_counts(mine: Path) -> None:
     (mine / "some.yaml").write_text(SWEPT + "      method: kd,none\n")
     with pytest.raises(UserError, match=r"recipe\.lr=fast: expected a number .*in the run method=kd recipe.lr=fast"):

@@ -126,3 +126,12 @@ def test_kept_memory_is_given_back_after_a_run() -> None:
     assert resident()["RssAnon"] > held - 2**24, "kept for the next step"
     devices.give_back_memory()
     assert resident()["RssAnon"] < held - 2**26
+
+
+def test_a_run_that_states_no_threads_has_all_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setattr(devices, "_all_threads", None)
+    devices.make_deterministic(CPU, before + 1)
+    assert torch.get_num_threads() == before + 1
+    devices.make_deterministic(CPU, None)
+    assert torch.get_num_threads() == before
