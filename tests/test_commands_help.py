@@ -9,7 +9,7 @@ import pytest
 
 from kd_experiments.places import PACKAGE
 
-# Every package that can be run, but the command line itself (test_cli); `networks` takes no arguments.
+# Every package that can be run, but the command line itself (test_cli).
 COMMANDS = sorted(
     ".".join(path.parent.relative_to(PACKAGE.parent).parts)
     for path in PACKAGE.rglob("__main__.py")
@@ -17,14 +17,15 @@ COMMANDS = sorted(
 )
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "kd_experiments.networks"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert importlib.import_module(f"{command}.__main__").main(["--help"]) == 0
     answer = capsys.readouterr()
-    assert answer.err == "" and f"python -m {command}" in answer.out and "paths.results=" in answer.out
+    has_results = command != "kd_experiments.networks"
+    assert answer.err == "" and f"python -m {command}" in answer.out and ("paths.results=" in answer.out) == has_results
     assert not list(tmp_path.iterdir()), "asking changes nothing"
 
 
