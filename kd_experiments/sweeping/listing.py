@@ -32,7 +32,8 @@ def listing(results: Path) -> list[str]:
                 plan = outline(name)
                 rows.append((name, str(len(plan.jobs)), "0", "unknown", plan.title))
             typed = [record.typed for record in done.values() if record.sweep == name]
-            rows += [_row(read(name, results, over), done) for over in overlays(name, typed) if over]
+            found = overlays(name, typed) if typed else []
+            rows += [_row(read(name, results, over), done) for over in found if over]
         except UserError as error:
             wrong.append(f"left out: {error}")
     return [
