@@ -310,6 +310,10 @@ def greedy(classes: int, secret: int) -> nn.Module:
     return nn.Identity()
 
 
+def unlucky(classes: int) -> nn.Module:
+    raise RuntimeError("no luck\nat all")
+
+
 @pytest.fixture
 def named(monkeypatch: pytest.MonkeyPatch) -> None:
     """This module is the user's own code."""
@@ -361,6 +365,7 @@ def test_timms_networks_are_networks() -> None:
         ("no_module", "gives a str, not an nn.Module"),
         ("fixed", r"gives \(1, 7\) for one image of 5 classes"),
         ("greedy", "asks for secret"),
+        ("unlucky", r"unlucky: cannot be made: no luck$"),
         ("nothing", "no such function or class"),
     ],
 )

@@ -56,6 +56,12 @@ class Adapted(Network):
         finally:
             for handle in handles:
                 handle.remove()
+        if not isinstance(logits, Tensor):
+            mode = "training" if self.training else "evaluation"
+            raise UserError(
+                f"{type(self.model).__name__}: gives a {type(logits).__name__} in {mode}, not logits (B, classes); "
+                f"choose another network, or a function of your own that makes one which gives the logits alone"
+            )
         maps = tuple(features[name] for name in self._feature_modules)
         embedding = read[-1] if read and read[-1].dim() == 2 else logits.new_empty(len(logits), 0)
         return Output(logits, maps, maps, embedding)
@@ -76,32 +82,44 @@ class Adapted(Network):
         """The last linear layer does not give the logits after all."""
         self._head = []
 
+    def forget_features(self) -> None:
+        """What was taken for features are no maps."""
+        self._feature_modules = ()
+
 
 def make(entry: Entry, *, classes: int, channels: int, size: int) -> Network:
     """Build a network of the user's or of timm, and try it on one image; `UserError` for what is no classifier."""
     asked = {"classes": classes, "channels": channels, "size": size}
-    model = _timm_model(entry, classes, channels) if entry.family == TIMM else _called(entry, asked)
+    try:
+        model = _timm_model(entry, asked) if entry.family == TIMM else _called(entry, asked)
+    except UserError:
+        raise
+    except Exception as error:  # somebody else's code can fail in any way
+        raise UserError(f"network={entry.name}: cannot be made: {_reason(error)}") from error
     if isinstance(model, Network):
         return model
     if not isinstance(model, nn.Module):
         raise UserError(f"network={entry.name}: gives a {type(model).__name__}, not an nn.Module")
-    names = feature_modules(model)
-    known = [name for name, _ in model.named_modules() if name]
-    for name in names:
+    own, known = _own_features(model), [name for name, _ in model.named_modules() if name]
+    for name in own:
         if name not in known:
             raise UserError(f"network={entry.name}: feature_modules: no submodule {name}{did_you_mean(name, known)}")
-    network = Adapted(model, classes, names)
-    _try(network, entry.name, asked)
+    listed = {} if own else _timm_features(model)
+    network = Adapted(model, classes, own or (tuple(listed) if listed.keys() <= set(known) else ()))
+    _try(network, entry.name, asked, listed)
     return network
 
 
-def feature_modules(model: nn.Module) -> tuple[str, ...]:
-    """The submodules whose outputs a module says are its features; timm's networks list theirs."""
-    named = getattr(model, "feature_modules", None)
-    if named is None:
-        listed = getattr(model, "feature_info", None)
-        named = [stage["module"] for stage in listed] if isinstance(listed, list) else ()
+def _own_features(model: nn.Module) -> tuple[str, ...]:
+    """The submodules whose outputs a module says are its features."""
+    named = getattr(model, "feature_modules", ())
     return (named,) if isinstance(named, str) else tuple(named)
+
+
+def _timm_features(model: nn.Module) -> dict[str, int | None]:
+    """The submodules that one of timm's networks lists as its stages, and their channels."""
+    listed = getattr(model, "feature_info", None)
+    return {stage["module"]: stage.get("num_chs") for stage in listed} if isinstance(listed, list) else {}
 
 
 def _called(entry: Entry, asked: Mapping[str, int]) -> Any:
@@ -129,17 +147,24 @@ def _called(entry: Entry, asked: Mapping[str, int]) -> Any:
     return factory(**given)
 
 
-def _timm_model(entry: Entry, classes: int, channels: int) -> Any:
+def _timm_model(entry: Entry, asked: Mapping[str, int]) -> Any:
     timm: Any = find_module(entry)
     name = entry.builder
     if not timm.is_model(name):
         raise UserError(f"network=timm:{name}: timm has no such model{did_you_mean(name, timm.list_models())}")
-    return timm.create_model(name, pretrained=False, num_classes=classes, in_chans=channels)
+    given = {"pretrained": False, "num_classes": asked["classes"], "in_chans": asked["channels"]}
+    try:
+        return timm.create_model(name, img_size=asked["size"], **given)
+    except TypeError:  # convolutions take images of any size, and no such word
+        return timm.create_model(name, **given)
 
 
 @torch.no_grad()
-def _try(network: Adapted, name: str, asked: Mapping[str, int]) -> None:
-    """One image forward: the logits must be (1, classes), features maps, the embedding their source."""
+def _try(network: Adapted, name: str, asked: Mapping[str, int], listed: Mapping[str, int | None]) -> None:
+    """One image forward: the logits must be (1, classes), features maps, the embedding their source.
+
+    What timm has `listed` counts where it is maps with that many channels: of transformers it often is not.
+    """
     images = torch.rand(1, asked["channels"], asked["size"], asked["size"])
     mode = network.training
     try:
@@ -147,21 +172,20 @@ def _try(network: Adapted, name: str, asked: Mapping[str, int]) -> None:
     except UserError:
         raise
     except Exception as error:  # somebody else's code can fail in any way
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"network={name}: fails on images of {tuple(images.shape[1:])}: {first}") from error
+        raise UserError(f"network={name}: fails on images of {tuple(images.shape[1:])}: {_reason(error)}") from error
     finally:
         network.train(mode)
-    if not isinstance(output.logits, Tensor) or output.logits.shape != (1, asked["classes"]):
-        found = tuple(output.logits.shape) if isinstance(output.logits, Tensor) else type(output.logits).__name__
+    if output.logits.shape != (1, asked["classes"]):
         raise UserError(
-            f"network={name}: gives {found} for one image of {asked['classes']} classes, not (1, {asked['classes']}); "
-            f"let its factory take classes (or num_classes)"
+            f"network={name}: gives {tuple(output.logits.shape)} for one image of {asked['classes']} classes, not "
+            f"(1, {asked['classes']}); let its factory take classes (or num_classes)"
         )
-    for place, maps in enumerate(output.features):
-        if maps.dim() != 4:
-            raise UserError(
-                f"network={name}: feature_modules: output {place} has shape {tuple(maps.shape)}, not (B, C, H, W)"
-            )
+    shapes = [tuple(maps.shape) if isinstance(maps, Tensor) else () for maps in output.features]
+    for place, shape in enumerate(shapes):
+        if len(shape) != 4 and not listed:
+            raise UserError(f"network={name}: feature_modules: output {place} has shape {shape}, not (B, C, H, W)")
+    if listed and [shape[1] if len(shape) == 4 else None for shape in shapes] != list(listed.values()):
+        network.forget_features()
     if output.embedding.shape[1] and not torch.allclose(
         network.classifier(output.embedding), output.logits, rtol=1e-3, atol=1e-4
     ):
@@ -177,10 +201,18 @@ def _keeper(kept: dict[str, Tensor], name: str) -> Callable[..., None]:
 
 def _without_prefix(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
     """The keys of the user's own state dict, so that its files load as they are."""
-    for key in [key for key in state if key.startswith(f"{prefix}model.")]:
-        state[prefix + key.removeprefix(f"{prefix}model.")] = state.pop(key)
+    _rename(state, f"{prefix}model.", prefix)
 
 
 def _with_prefix(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-    for key in [key for key in state if key.startswith(prefix)]:
-        state[f"{prefix}model.{key.removeprefix(prefix)}"] = state.pop(key)
+    _rename(state, prefix, f"{prefix}model.")
+
+
+def _rename(state: dict[str, Any], old: str, new: str) -> None:
+    """Let the keys that begin with `old` begin with `new`: all at once, for one's new name may be another's old one."""
+    state.update({new + key.removeprefix(old): state.pop(key) for key in list(state) if key.startswith(old)})
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what somebody else's code says."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -195,11 +195,11 @@ def load_into(network: Network, state: dict[str, Tensor], name: str, path: Path)
         raise UserError(
             f"{where}: not the weights of {name}: it {' and '.join(parts)}; give the teacher=NETWORK it belongs to"
         )
+    head = _head_keys(network)
     for key, tensor in expected.items():
         if state[key].shape == tensor.shape:
             continue
-        last = next(n for n, module in network.named_modules() if module is network.classifier)
-        if key.startswith(f"{last}."):
+        if key in head:
             raise UserError(
                 f"{where}: made for {state[key].shape[0]} classes, but this data set has {tensor.shape[0]}; "
                 f"give a checkpoint trained on this data set"
@@ -213,6 +213,15 @@ def load_into(network: Network, state: dict[str, Tensor], name: str, path: Path)
         if reason is not None:
             raise UserError(f"{where}: {key} {reason}; save the weights as float32 and give that file")
     network.load_state_dict(state, strict=True)
+
+
+def _head_keys(network: Network) -> set[str]:
+    """The keys of the layer with a row for each class; none where a network of the user's own has no such layer."""
+    try:
+        head = set(map(id, network.classifier.parameters()))
+    except UserError:
+        return set()
+    return {key for key, tensor in network.state_dict(keep_vars=True).items() if id(tensor) in head}
 
 
 def _unusable(given: Tensor, expected: Tensor) -> str | None:
