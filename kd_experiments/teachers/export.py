@@ -162,12 +162,14 @@ def _onnx(trained: Trained, network: Deployed) -> Made:
             raise UserError(f"format=onnx: {needed} is not installed; type: pip install 'kd_experiments[onnx]'")
     import onnxruntime
 
-    made = torch.onnx.export(
-        _program(trained, network), input_names=["images"], output_names=["logits"], dynamo=True, verbose=False
-    )
-    assert made is not None
-    content = made.model_proto.SerializeToString()
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    program = _program(trained, network)
+    try:
+        made = torch.onnx.export(program, input_names=["images"], output_names=["logits"], dynamo=True, verbose=False)
+        assert made is not None
+        content = made.model_proto.SerializeToString()
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    except Exception as error:  # an operator that ONNX lacks, among others
+        raise _refused(trained, "to ONNX", error, "state_dict or torch_export") from error
     return content, lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
@@ -184,10 +186,12 @@ def _program(trained: Trained, network: Deployed) -> torch.export.ExportedProgra
     try:
         return torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     except Exception as error:  # somebody else's network may do anything
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"{trained.kept['network']}: cannot be exported as a graph ({reason}); give format=state_dict"
-        ) from error
+        raise _refused(trained, "as a graph", error, "state_dict") from error
+
+
+def _refused(trained: Trained, how: str, error: Exception, instead: str) -> UserError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return UserError(f"{trained.kept['network']}: cannot be exported {how} ({reason}); give format={instead}")
 
 
 def find_folder(what: str, results: Path) -> Path:

@@ -15,6 +15,7 @@ import torch
 
 from kd_experiments import experiment as kd
 from kd_experiments import files
+from kd_experiments.errors import UserError
 from kd_experiments.networks import build
 from kd_experiments.networks.deployed import Deployed
 from kd_experiments.students.__main__ import main as students
@@ -200,6 +201,19 @@ def test_what_is_not_installed_is_told(
     assert capsys.readouterr().err == (
         "error: format=onnx: onnx is not installed; type: pip install 'kd_experiments[onnx]'\n"
     )
+
+
+def test_what_onnx_lacks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+
+    def lacking(*arguments: object, **options: object) -> None:
+        raise RuntimeError("No ONNX function found for <OpOverload>\n and a long story")
+
+    monkeypatch.setattr(export_module, "_program", lambda *arguments: None)
+    monkeypatch.setattr("torch.onnx.export", lacking)
+    words = r"mine\.net: cannot be exported to ONNX \(No ONNX function found for <OpOverload>\); give format=state_dict"
+    with pytest.raises(UserError, match=words):
+        export_module._onnx(Trained("0" * 16, 1.0, {"network": "mine.net"}), None)  # type: ignore[arg-type]
 
 
 # What a given file says of itself
