@@ -37,6 +37,13 @@ class Average:
         for ours, theirs in self._copied:
             ours.copy_(theirs)
 
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Begin anew, with the network as it is now."""
+        self._steps.zero_()
+        for ours, theirs in (*self._averaged, *self._copied):
+            ours.copy_(theirs)
+
     def tensors(self) -> list[Tensor]:
         """Everything that `update` changes."""
         return [self._steps, *self.network.state_dict().values()]

@@ -72,24 +72,27 @@ class Learner:
         output: Output = self.network(images) if self.replica is None else self.replica(images)
         return output
 
-    def begin_epoch(self, epoch: int, continued: bool = False) -> None:
+    def begin_epoch(self, epoch: int, lr: float = 0.0, continued: bool = False) -> None:
         """`epoch` counts from the start of the training proper; the epochs of an initialisation are below 0.
 
-        A student that is initialised is in train mode, one that only looks on in eval mode [code]. Afterwards the
-        optimiser knows nothing of that stage.
+        A student that is initialised is in train mode, one that only looks on in eval mode [code]. Afterwards optimiser
+        and average know nothing of that stage; `lr` is the epoch's first learning rate.
         """
         distiller = self.objective.distiller
         self.initialising = epoch < 0
         self.network.train(distiller.initialises_student or not self.initialising)
         if epoch == 0 and distiller.initialisation_epochs > 0 and not continued:
-            self.forget()
+            self.forget(lr)
 
     @torch.no_grad()
-    def forget(self) -> None:
-        """Make the optimiser a fresh one, in place: every slot starts at 0."""
+    def forget(self, lr: float) -> None:
+        """Make optimiser and average fresh ones, in place: every slot starts at 0, but for a few of torch.optim's."""
+        starts = {"mu_product": 1.0, "mu": 1.0, "step_size": lr, "eta": lr}  # of NAdam, ASGD, Rprop and ASGD
         for slots in self.optimizer.state.values():
-            for slot in slots.values():
-                slot.zero_()
+            for name, slot in slots.items():
+                slot.fill_(starts.get(name, 0.0))
+        if self.average is not None:
+            self.average.restart()
 
     @contextlib.contextmanager
     def averaging(self) -> Iterator[None]:
@@ -222,7 +225,7 @@ class Training:
         started, done, totals = time.perf_counter(), 0, None
         torch.manual_seed(derive(self.seed, "epoch", epoch))  # dropout and the like
         for learner in self.learners:
-            learner.begin_epoch(epoch, continued=self._begun is not None)
+            learner.begin_epoch(epoch, _single(self._lr(epoch, 0)), continued=self._begun is not None)
         if self.source is not None:
             self.source.begin_epoch(self.data.epoch_views(self.seed, epoch), self.learners[0].initialising)
         size = self.recipe.batch_size

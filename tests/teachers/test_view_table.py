@@ -16,7 +16,7 @@ from kd_experiments import stopping
 from kd_experiments.data.digits import read_digits
 from kd_experiments.data.label_noise import NoNoise
 from kd_experiments.data.load import DatasetConfig, load
-from kd_experiments.networks import build
+from kd_experiments.networks import Network, build
 from kd_experiments.teachers import obtain
 from kd_experiments.teachers.frozen import LiveTeacher, TabulatedTeacher
 from kd_experiments.teachers.view_table import DiskTable, MemoryTable, NoTable, TableKind, ViewTable
@@ -121,6 +121,20 @@ def test_table_and_live_teacher_say_the_same_bit_for_bit(data: Any, tmp_path: Pa
         index = torch.randperm(len(data.train))[:64]
         batch = Batch(index, data.in_view(index, views[index]), *[torch.empty(0)] * 3)
         assert torch.equal(tabulated.forward(batch).logits, live.forward(batch).logits)
+
+
+def test_a_teacher_that_is_loaded_late_moves_no_random_numbers(data: Any) -> None:
+    """A student with dropout does the same whether its teacher's table is full or empty."""
+    kind = TableKind("t", len(data.train), data.views.count, "pad1", 10, "float32")
+
+    def loaded() -> Network:
+        return build("resnet8", classes=10, channels=1, size=8).eval()
+
+    tabulated = TabulatedTeacher(loaded, [MemoryTable(kind, CPU)], data)
+    before = torch.get_rng_state()
+    tabulated.begin_epoch(data.views.draw(0, 0, len(data.train), CPU))
+    tabulated.forward_images(torch.rand(2, 1, 8, 8, generator=torch.Generator()))
+    assert tabulated.asked and torch.equal(torch.get_rng_state(), before)
 
 
 def test_embeddings_by_view_are_the_live_teachers_bit_for_bit(data: Any, tmp_path: Path) -> None:

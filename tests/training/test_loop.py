@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from kd_experiments.networks import Network
+from kd_experiments.training.average import Average
 from kd_experiments.training.evaluation import outputs
-from kd_experiments.training.loop import Training
+from kd_experiments.training.loop import Learner, Training
 from tests.distillers.test_every_method_trains import PAIRS, config_of, data_of, teacher_of, training_of
+from tests.training.test_recipe import recipe
 
 
 def training(method: str) -> Training:
@@ -78,6 +80,40 @@ def test_the_optimiser_forgets_the_initialisation() -> None:
     held = [slot.clone() for slot in slots]
     learner.begin_epoch(1)
     assert all(torch.equal(slot, before) for slot, before in zip(slots, held, strict=True)), "once"
+
+
+OPTIMIZERS = sorted(
+    name.lower()
+    for name, kind in vars(torch.optim).items()
+    if isinstance(kind, type) and name not in ("Optimizer", "LBFGS", "SparseAdam", "Muon")
+)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimiser_that_forgot_is_a_fresh_one(name: str) -> None:
+    """And an average begins anew: what follows an initialisation is what follows none."""
+    steps = iter(torch.randn(20, 2, 3, generator=torch.Generator().manual_seed(0)))
+
+    def learner(weights: dict[str, Tensor]) -> Learner:
+        network = nn.Linear(3, 2, bias=False)
+        network.load_state_dict(weights)
+        asked = recipe(optimizer=name, lr=0.5, weight_decay=0.01)
+        optimizer = asked.make_optimizer(network.parameters())
+        return Learner("", network, nn.Identity(), optimizer, average=Average(network, 0.9))  # type: ignore[arg-type]
+
+    first = learner({"weight": torch.ones(2, 3)})
+    for _ in range(4):
+        first.network.weight.grad = next(steps)
+        first.update(0.5)
+    first.forget(0.1)
+    second = learner(first.network.state_dict())
+    for _ in range(3):
+        gradient = next(steps)
+        for each in (first, second):
+            each.network.weight.grad = gradient.clone()
+            each.update(0.1)
+    for one, other in zip(first.tensors(), second.tensors(), strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("resumed_after", [1, 2])
