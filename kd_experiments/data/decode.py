@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from kd_experiments.errors import UserError
 
-_IN_SHARD = re.compile(r"(.+\.tar):(\d+):(\d+)")
+_IN_SHARD = re.compile(r"(.+\.tar):([0-9]{1,18}):([0-9]{1,18})")
 MAX_BYTES = 1 << 28  # of an image file
 MAX_PIXELS = 1 << 26  # of an image: 67 million; decoded it takes 200 MB
 _LARGE_PIXELS = 1 << 22
@@ -92,16 +92,15 @@ def _content(path: Path) -> bytes:
     """The bytes of an ordinary file, or of a part of one, `SHARD.tar:OFFSET:LENGTH`: a pipe or a device never ends."""
     part = _IN_SHARD.fullmatch(str(path))
     try:
-        if part is not None:
-            return _part(part[1], int(part[2]), int(part[3]))
-        status = path.stat()
+        status = os.stat(path if part is None else part[1])
+        size = status.st_size if part is None else int(part[3])
         if not stat.S_ISREG(status.st_mode):
             raise BrokenImage("no ordinary file")
-        if status.st_size == 0:
+        if size == 0:
             raise BrokenImage("it has 0 bytes")
-        if status.st_size > MAX_BYTES:
+        if size > MAX_BYTES:
             raise BrokenImage(f"over {MAX_BYTES >> 20} MiB")
-        return path.read_bytes()
+        return path.read_bytes() if part is None else _part(part[1], int(part[2]), size)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
@@ -148,6 +147,8 @@ def _fit(image: Image.Image, short: int, size: int) -> Image.Image:
         width, height = short, int(short * height / width)
     else:
         width, height = int(short * width / height), short
+    if width * height > MAX_PIXELS:
+        raise BrokenImage(f"{image.width}x{image.height}, so narrow that resized it is {width}x{height}")
     image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)
     return image.crop((left, top, left + size, top + size))

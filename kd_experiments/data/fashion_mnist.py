@@ -102,6 +102,6 @@ def _read_idx(folder: Path, name: str) -> Tensor:
     start = 4 + 4 * dimensions
     shape = struct.unpack(f">{dimensions}I", content[4:start]) if len(content) >= start else ()
     expected = (len(shape) == 3 and shape[1:] == (28, 28)) if "images" in name else len(shape) == 1
-    if not expected or len(content) - start != int(np.prod(shape)):
+    if not expected or 0 in shape or len(content) - start != int(np.prod(shape)):
         raise UserError(f"{path}: not a complete Fashion-MNIST IDX file ({len(content)} bytes); replace the file")
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy())

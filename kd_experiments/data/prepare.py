@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 import time
@@ -13,6 +14,7 @@ from kd_experiments.data import fashion_mnist, shards
 from kd_experiments.data.cache import Stored
 from kd_experiments.data.cifar import stored_cifar10, stored_cifar100
 from kd_experiments.data.cinic10 import stored_cinic10
+from kd_experiments.data.decode import MAX_PIXELS
 from kd_experiments.data.digits import read_digits
 from kd_experiments.data.image_files import ImageFiles
 from kd_experiments.data.image_folder import list_image_folder, stored_image_folder
@@ -21,7 +23,7 @@ from kd_experiments.data.load import READERS
 from kd_experiments.data.settings import DATASETS, DatasetConfig, FashionConfig, StreamedConfig
 from kd_experiments.data.stored import StoredDataset
 from kd_experiments.data.tiny_imagenet import stored_tiny_imagenet
-from kd_experiments.errors import UserError, did_you_mean, no_such_choice
+from kd_experiments.errors import UserError, did_you_mean, no_such_choice, shortened
 from kd_experiments.places import files_of
 from kd_experiments.schema import build_choice
 
@@ -82,9 +84,11 @@ def _write_shards(name: str, config: DatasetConfig, data_folder: Path, own: Mapp
     if not isinstance(config, StreamedConfig):
         raise UserError(f"size and out: only {' and '.join(_STREAMED)} are kept as shards; {name} is kept in memory")
     text = own.get("size", "")
-    if not text.isdecimal() or int(text) < config.image_size * 8 // 7:
-        least = config.image_size * 8 // 7
-        raise UserError(f"size={text}: give the shorter side of the images in pixels, {least} at least")
+    least, most = config.image_size * 8 // 7, math.isqrt(MAX_PIXELS)
+    if not text.isdecimal() or len(text) > len(str(most)) or not least <= int(text) <= most:
+        raise UserError(
+            f"size={shortened(text)}: give the shorter side of the images in pixels, {least} at least, {most} at most"
+        )
     folder = Path(own.get("out", data_folder / f"{name}-{text}")).expanduser()
     tree = list_image_folder(config, data_folder)
     started = time.perf_counter()

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from kd_experiments.data.cache import Stored
+from kd_experiments.data.decode import MAX_BYTES
 from kd_experiments.data.finding import find, some
 from kd_experiments.data.image_tree import ImageTree, images_below, list_classes, same_classes, store
 from kd_experiments.data.settings import FOLDERS, ImageTreeConfig
@@ -94,6 +95,10 @@ def _class_names(folder: Path, wnids: list[str]) -> tuple[str, ...]:
 
 def _lines(path: Path) -> list[str]:
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("no ordinary file")
+        if path.stat().st_size > MAX_BYTES:
+            raise OSError(f"over {MAX_BYTES >> 20} MiB")
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); restore it as it is distributed") from error

@@ -69,6 +69,7 @@ def test_the_real_one_agrees_with_torchvision(tmp_path: Path) -> None:
         (lambda f: (f / f"{FILES[0]}.gz").write_bytes(b""), "not a complete"),
         (lambda f: (f / f"{FILES[0]}.gz").write_bytes(b"not gzip at all"), "cannot be read"),
         (lambda f: write_idx(f / f"{FILES[0]}.gz", np.zeros((60, 27, 27), np.uint8)), "not a complete"),
+        (lambda f: write_idx(f / f"{FILES[1]}.gz", np.zeros(0, np.uint8)), "not a complete"),
         (lambda f: write_idx(f / f"{FILES[1]}.gz", np.zeros(59, np.uint8)), "60 train images but 59 labels"),
         (lambda f: write_idx(f / f"{FILES[1]}.gz", np.full(60, 77, np.uint8)), "a train label is 77"),
     ],

@@ -9,12 +9,14 @@ import zlib
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from kd_experiments.data.decode import BrokenImage, open_rgb
+from kd_experiments.data.decode import BrokenImage, centre, decode, open_rgb
 from kd_experiments.data.fashion_mnist import FILES, read_fashion_mnist
 from kd_experiments.data.image_tree import images_below
+from kd_experiments.data.tiny_imagenet import ANNOTATIONS, stored_tiny_imagenet
 from kd_experiments.errors import UserError
-from tests.data.make_datasets import picture
+from tests.data.make_datasets import config, picture, write_tiny_imagenet
 
 pytestmark = pytest.mark.usefixtures("modest")
 
@@ -31,6 +33,35 @@ def make(path: Path, kind: str) -> Path:
 def test_an_image_that_never_ends(tmp_path: Path, kind: str) -> None:
     with pytest.raises(BrokenImage, match="no ordinary file"):
         open_rgb(make(tmp_path / "x.png", kind))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_shard_that_never_ends(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(BrokenImage, match="no ordinary file"):
+        open_rgb(Path(f"{make(tmp_path / 'x.tar', kind)}:0:100"))
+
+
+def test_a_part_of_a_shard_that_is_larger_than_an_image(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(bytes(100))
+    with pytest.raises(BrokenImage, match="over 256 MiB"):
+        open_rgb(tmp_path / f"x.tar:0:{10**12}")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_annotations_that_never_end(tmp_path: Path, kind: str) -> None:
+    root = write_tiny_imagenet(tmp_path / "tiny")
+    (root / ANNOTATIONS).unlink()
+    make(root / ANNOTATIONS, kind)
+    with pytest.raises(UserError, match=rf"{ANNOTATIONS}: cannot be read \(no ordinary file\)"):
+        stored_tiny_imagenet(config("tiny_imagenet", root=root), tmp_path)
+
+
+def test_an_image_so_narrow_that_it_grows(tmp_path: Path) -> None:
+    Image.new("RGB", (1, 1_000_000)).save(tmp_path / "x.png")
+    with pytest.raises(BrokenImage, match="1x1000000, so narrow that resized it is 32x32000000"):
+        decode(tmp_path / "x.png", 32, resize=True)
+    with pytest.raises(BrokenImage, match="so narrow"):
+        centre(tmp_path / "x.png", 224)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device"])

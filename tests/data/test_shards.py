@@ -146,6 +146,7 @@ def test_small_images_stay_as_they_are(raw: Path) -> None:
             ["size=20", "image_size=32"],
             "size=20: give the shorter side of the images in pixels, 36 at least",
         ),
+        ("imagenet", ["size=" + "9" * 5000], "size=9{80}\\.\\.\\.: give the shorter side .* 8192 at most"),
         ("imagenet", ["size=large"], "size=large: give the shorter side"),
         ("imagenet", ["out=x"], "size=: give the shorter side"),
         ("cifar10", ["size=64"], "only imagenet and image_folder_streamed are kept as shards; cifar10"),
