@@ -13,12 +13,15 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from kd_experiments import digests, files, own_code
 from kd_experiments.errors import UserError
 from kd_experiments.places import PACKAGE, config_folders
+
+_MOST_FILES = 100_000  # of a folder of data
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,14 @@ def _sources() -> Iterator[Path]:
 
 
 def _below(root: object) -> Iterator[Path]:
-    """All files of a folder of data; none where the usual places are looked in."""
+    """All files of a folder of data; none where the usual places are looked in. `ValueError` for too many: looking at
+    them takes longer than importing torch, or the folder is none of data.
+    """
     if isinstance(root, str):
-        for folder, _, names in os.walk(Path(root).expanduser()):
-            yield from (Path(folder) / name for name in names)
+        found = (Path(folder) / name for folder, _, names in os.walk(Path(root).expanduser()) for name in names)
+        yield from islice(found, _MOST_FILES)
+        if next(found, None) is not None:
+            raise ValueError("too many files")
 
 
 def _states(paths: Iterator[Path] | list[Path]) -> str:

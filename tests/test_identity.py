@@ -253,6 +253,22 @@ def test_own_images_are_named_by_their_content(tmp_path: Path) -> None:
     assert named(tmp_path / "moved") not in (first, fewer)
 
 
+def test_a_root_that_is_no_folder_of_images_is_refused_before_its_files_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("bin", "proc"):
+        (tmp_path / "root" / name).mkdir(parents=True)
+        (tmp_path / "root" / name / "kcore").touch()
+    monkeypatch.setattr(digests, "of_file", lambda path: pytest.fail(f"{path} is read"))
+    given = composed("dataset=image_folder", f"dataset.root={tmp_path / 'root'}", f"paths.results={tmp_path}")
+    with pytest.raises(UserError, match=r"root/bin: no image in it \(kcore\)"):
+        signature(check(given))
+    monkeypatch.setattr(known, "_MOST_FILES", 1)
+    assert known.look_up(given) is None and not (tmp_path / "known").exists()
+    known.remember(given, known.Known("0" * 16, None, ""))
+    assert not (tmp_path / "known").exists()
+
+
 def test_every_number_format_has_its_own_teacher() -> None:
     """Its answers are kept below its signature: no table holds rows of two formats."""
     formats = ("float32", "bfloat16")

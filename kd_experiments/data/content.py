@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from stat import S_ISREG
 
 from kd_experiments import digests, files
+from kd_experiments.data import shards
 from kd_experiments.data.finding import candidates
+from kd_experiments.data.image_folder import list_image_folder
 from kd_experiments.data.settings import FOLDERS, OWN_IMAGES, DatasetConfig
 from kd_experiments.errors import UserError
 
@@ -28,16 +30,21 @@ def content_of(config: DatasetConfig, data_folder: Path) -> str | None:
     own = config.name in OWN_IMAGES
     for place in candidates(config, data_folder, FOLDERS[config.name]):
         if (place / "train").is_dir() or (own and config.root is not None and place.is_dir()):
-            return of_bytes(place, data_folder) if own else of_names(place)
+            if not own:
+                return of_names(place)
+            if shards.are_there(place):
+                return of_bytes(place, _names(place), data_folder)
+            tree = list_image_folder(config, data_folder)  # refuses another layout, such as that of `/`, at once
+            return of_bytes(tree.folder, sorted(Path(name).as_posix() for name in tree.files), data_folder)
     return None
 
 
-def of_bytes(folder: Path, kept_below: Path) -> str:
-    """Digest of the names and bytes of all images in `folder`, 16 hexadecimal digits.
+def of_bytes(folder: Path, names: Sequence[str], kept_below: Path) -> str:
+    """Digest of the names and bytes of images in `folder`, 16 hexadecimal digits.
 
     Reading every file takes a while, so the answer is kept for as long as no file's name, size or time of change does.
     """
-    listed = [(name, status) for name in _names(folder) if S_ISREG((status := os.stat(folder / name)).st_mode)]
+    listed = [(name, status) for name in names if S_ISREG((status := os.stat(folder / name)).st_mode)]
     state = hashlib.sha256(repr([(name, s.st_size, s.st_mtime_ns) for name, s in listed]).encode()).hexdigest()
     path = kept_below / "content" / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]}.json"
     kept = files.read_json(path)
