@@ -17,6 +17,7 @@ from kd_experiments.distillers.base import Distiller
 from kd_experiments.errors import UserError, did_you_mean, shortened
 from kd_experiments.networks.registry import OWN, TIMM, check_name, find, find_module
 from kd_experiments.schema import (
+    Epochs,
     Interval,
     NonNegative,
     Positive,
@@ -74,7 +75,7 @@ class MethodConfig:
     label_weight: NonNegative
     label_rows: Annotated[Literal["all", "right"], When("source")]
     weight: Annotated[NonNegative, When("distillation")]
-    warm_up_epochs: Annotated[int, Interval(at_least=0), When("distillation")]
+    warm_up_epochs: Annotated[Epochs, When("distillation")]
     kd_weight: Annotated[NonNegative, When("source")]
     standardise: Annotated[bool, When("source")]
     temperature: Annotated[Positive, When("nothing")]  # only the default of temperature.value

@@ -66,6 +66,7 @@ Positive = Annotated[float, Interval(over=0)]
 NonNegative = Annotated[float, Interval(at_least=0)]
 Fraction = Annotated[float, Interval(at_least=0, at_most=1)]
 Count = Annotated[int, Interval(at_least=1, at_most=10**9)]
+Epochs = Annotated[int, Interval(at_least=0, at_most=10**9)]
 Seed = Annotated[int, Interval(at_least=0, under=2**32)]
 
 

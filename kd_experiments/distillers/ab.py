@@ -6,7 +6,7 @@ Heo et al., "Knowledge transfer via distillation of activation boundaries formed
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import Regressor, deepest, source_of
 from kd_experiments.networks import Output
-from kd_experiments.schema import Interval, NonNegative
+from kd_experiments.schema import Epochs, NonNegative
 from kd_experiments.supervision.precision import full_precision
 
 
@@ -46,7 +46,7 @@ class AB(Distiller):
     def __init__(
         self,
         margin: NonNegative,
-        initialisation_epochs: Annotated[int, Interval(at_least=0)],
+        initialisation_epochs: Epochs,
         after_initialisation: bool,
     ) -> None:
         super().__init__()

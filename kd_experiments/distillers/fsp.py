@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distil
 from kd_experiments.distillers.features import deepest, per_sample_mean, same_size, source_of
 from kd_experiments.errors import UserError
 from kd_experiments.networks import Output
-from kd_experiments.schema import Interval
+from kd_experiments.schema import Epochs
 from kd_experiments.supervision.precision import full_precision
 
 
@@ -47,7 +47,7 @@ class FSP(Distiller):
 
     needs: ClassVar[Needs] = "features"
 
-    def __init__(self, initialisation_epochs: Annotated[int, Interval(at_least=0)], after_initialisation: bool) -> None:
+    def __init__(self, initialisation_epochs: Epochs, after_initialisation: bool) -> None:
         super().__init__()
         self.initialisation_epochs = initialisation_epochs
         self.after_initialisation = after_initialisation

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import per_sample_mean, same_size, source_of, stage
 from kd_experiments.networks import Output
-from kd_experiments.schema import Interval, Positive
+from kd_experiments.schema import Epochs, Interval, Positive
 from kd_experiments.supervision.precision import full_precision
 
 
@@ -53,7 +53,7 @@ class FT(Distiller):
         rate: Annotated[float, Interval(over=0, at_most=1)],
         p1: Positive,
         p2: Positive,
-        initialisation_epochs: Annotated[int, Interval(at_least=0)],
+        initialisation_epochs: Epochs,
     ) -> None:
         super().__init__()
         self.stage = stage

@@ -63,7 +63,11 @@ class LDRLD(LogitDistiller):
     uses_temperature: ClassVar[bool] = True
 
     def __init__(
-        self, alpha: NonNegative, beta: NonNegative, k: Annotated[int, Interval(at_least=2)], decay: NonNegative
+        self,
+        alpha: NonNegative,
+        beta: NonNegative,
+        k: Annotated[int, Interval(at_least=2, at_most=10**9)],
+        decay: NonNegative,
     ) -> None:
         super().__init__()
         self.alpha = alpha
