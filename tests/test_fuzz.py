@@ -22,8 +22,9 @@ from kd_experiments.errors import UserError
 from kd_experiments.identity import signature
 from kd_experiments.sweeping.run_status import every_run_status
 from kd_experiments.teachers.checkpoint_file import read_state
-from kd_experiments.tracking.record import LabelFacts, Machine, Record, every_record
+from kd_experiments.tracking.record import as_record, every_record
 from tests.conftest import SOAK, Cli, composed
+from tests.reporting.synthetic import record
 
 pytestmark = pytest.mark.slow
 
@@ -81,11 +82,7 @@ def test_values_that_nobody_thought_of(data: st.DataObject) -> None:
         assert 0 < len(str(error)) < 2000 and "\n" not in str(error)
 
 
-MACHINE = Machine("x", "x", "cpu", "cpu", 1, 1, "3.11", "x", {}, None)
-RECORD = Record(
-    2, "0" * 16, None, LabelFacts("kd", "digits", None, "seed=0"), ("seed=0",), None, "complete", "2026-01-01", None,
-    {"seed": 0, "method": {"name": "kd"}}, {"seed": 0}, MACHINE, metrics={"test_top1_last": 1.0},
-)  # fmt: skip
+MADE = as_record(record("none"), "")
 
 
 @pytest.mark.counts("damaged and foreign records: each named once", RECORDS)
@@ -94,7 +91,7 @@ RECORD = Record(
 def test_damaged_and_foreign_records(tmp_path: Path, data: st.DataObject) -> None:
     """Other values under a right check sum, or other bytes: named once each, and the listing goes on."""
     path = tmp_path / "runs" / "x" / "record.json"
-    content = asdict(RECORD)
+    content = asdict(MADE)
     if data.draw(st.booleans()):
         content = changed(content, data.draw(st.sampled_from(leaves(content))), data.draw(NASTY))
         with contextlib.suppress(ValueError, TypeError, RecursionError):  # what no JSON can hold

@@ -7,16 +7,27 @@ import hashlib
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from kd_experiments import escaping
-from kd_experiments.errors import UserError
-from kd_experiments.tracking.record import Record, every_record
+from kd_experiments.errors import UserError, shortened
+from kd_experiments.schema import parameters, typed
+from kd_experiments.tracking.record import (
+    DataFacts,
+    Record,
+    RevisionFacts,
+    SelectionFacts,
+    Status,
+    StudentFacts,
+    TeacherFacts,
+    every_record,
+)
 
 HEAD = (
     "signature", "teacher_signature", "method", "stage", "teacher", "replicate", "status", "sweep", "typed", "seed",
@@ -33,27 +44,72 @@ def runs(results: str | Path | None = None, csv: str | Path | None = None) -> pd
     """Every run below `results` (its `runs/*/record.json`), of a file that `to_csv` made, or of both; a row each.
 
     Columns are typed: whole numbers are Int64, others float64, yes or no is boolean, words and lists are objects, and
-    what a run does not have is missing. Of a run that is in both the folder's counts. A record that cannot be read is
-    left out, and a sentence in `frame.attrs["left_out"]` says so; `UserError` for a file that is not such a table.
+    what a run does not have is missing. Of a run that is in both the folder's counts. A record or row that cannot be
+    read is left out, and a sentence in `frame.attrs["left_out"]` says so; `UserError` for a file that is no such table.
     """
     rows = [] if csv is None else _read_csv(Path(csv))
-    records, complaints = ([], []) if results is None else every_record(Path(results))
-    return frame_of([*rows, *map(row_of, records)], complaints)
+    found, complaints = ([], []) if results is None else every_record(Path(results))
+    return frame_of([*rows, *map(row_of, found)], complaints)
 
 
-def frame_of(rows: list[dict[str, Any]], complaints: list[str] | None = None) -> pd.DataFrame:
-    """The frame of rows by dotted key: the last of each signature counts; in an order that depends on content alone."""
-    last = {row["signature"]: row for row in rows}
+def frame_of(rows: list[dict[str, Any]], complaints: Sequence[str] = ()) -> pd.DataFrame:
+    """The frame of rows by dotted key: the last of each signature counts; in an order that depends on content alone.
+
+    A row that is no run's is left out, with a complaint.
+    """
+    told, last = list(complaints), {}
+    for row in rows:
+        wrong = _complaint(row)
+        if wrong is None:
+            last[row["signature"]] = row
+        else:
+            told.append(wrong)
     ordered = sorted(last.values(), key=lambda row: [str(row.get(key) or "") for key in _ORDER])
     names = dict.fromkeys(key for row in ordered for key in row)
     columns = [*HEAD, *sorted(set(names) - set(HEAD), key=_place)]
     frame = pd.DataFrame({name: _column([row.get(name) for row in ordered]) for name in columns})
-    frame.attrs[LEFT_OUT] = list(complaints or ())
+    frame.attrs[LEFT_OUT] = told
     return frame
 
 
 _ORDER = ("stage", "teacher", "method", "replicate", "signature")
-_NEEDED = ("signature", "stage", "method", "replicate", "status")
+_NEEDED = ("signature", "stage", "method", "replicate", "status", "dataset.name")
+
+
+def _complaint(row: Mapping[str, Any]) -> str | None:
+    """What is wrong with a row of which others would compute or name files."""
+    signature = row["signature"]
+    if not isinstance(signature, str) or not re.fullmatch("[0-9a-f]{16}", signature):
+        return f"signature={shortened(signature)}: expected 16 hexadecimal digits; this run is left out"
+    try:
+        for key, value in row.items():
+            if value is not None and (kind := _kind(key)) is not None:
+                typed(value, kind, key)
+    except UserError as error:
+        return f"run {signature}: {error}; it is left out"
+    return None
+
+
+@cache
+def _kind(key: str) -> Any:
+    """What stands in a column that is computed with; None for others, which are only shown."""
+    part, _, name = key.partition(".")
+    if part in ("metrics", "timing"):
+        return float
+    return _PARTS.get(part, {}).get(name) or _KINDS.get(key)
+
+
+_PARTS: Mapping[str, Mapping[str, Any]] = {
+    "data": parameters(DataFacts),
+    "teacher": parameters(TeacherFacts),
+    "selection": parameters(SelectionFacts),
+    "revision": parameters(RevisionFacts),
+    "student": parameters(StudentFacts),
+}
+_KINDS: Mapping[str, Any] = {
+    **dict.fromkeys(("stage", "method", "replicate", "teacher", "finished", "dataset.name", "label_noise.name"), str),
+    "status": Status, "seed": int, "typed": tuple[str, ...], "label_noise.rate": float, "dataset.train_size": int,
+}  # fmt: skip
 
 
 def rows(frame: pd.DataFrame) -> list[Run]:
@@ -137,7 +193,7 @@ def _read(text: str | None) -> Any:
         return text
     try:
         return _hashable(json.loads(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -160,8 +216,12 @@ def _word(text: str) -> str:
     return json.dumps(text, ensure_ascii=False) if text == "" or is_formula or _read(text) != text else text
 
 
-def _hashable(value: Any) -> Any:
-    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
+def _hashable(value: Any, levels: int = 8) -> Any:
+    """Lists as tuples; objects, and lists in each other without end, which no run has, as text."""
+    is_list = isinstance(value, list | tuple)
+    if isinstance(value, Mapping) or (is_list and not levels):
+        return json.dumps(value)
+    return tuple(_hashable(one, levels - 1) for one in value) if is_list else value
 
 
 def _column(values: list[Any]) -> pd.Series[Any]:

@@ -216,10 +216,16 @@ def first(runs: Sequence[Run], key: str, default: object = None) -> object:
     return next((run[key] for run in known if "teacher" in run), known[0][key] if known else default)
 
 
+def noise_rate(runs: Sequence[Run]) -> str:
+    """Empty for a noise of one's own that has none."""
+    rate = first(runs, "label_noise.rate")
+    return f"{rate:g}" if isinstance(rate, int | float) else ""
+
+
 def data_words(runs: Sequence[Run]) -> str:
     noise, limit = first(runs, "label_noise.name", "none"), first(runs, "dataset.train_size")
     size = f", {int(str(limit)):,} training images" if limit else ""
-    wrong = "" if noise == "none" else f", {noise} label noise {first(runs, 'label_noise.rate'):g}"
+    wrong = "" if noise == "none" else f", {noise} label noise {noise_rate(runs)}".rstrip()
     side = first(runs, "dataset.image_size")  # other than that of the data set itself
     return f"{first(runs, 'dataset.name')}{f' of {side} x {side} pixels' if side else ''}{size}{wrong}"
 
@@ -254,7 +260,7 @@ def _slugs(found: Sequence[Sequence[Run]]) -> list[str]:
 
 def _slug(runs: Sequence[Run]) -> str:
     noise = first(runs, "label_noise.name", "none")
-    wrong = "" if noise == "none" else f"{noise}{first(runs, 'label_noise.rate'):g}"
+    wrong = "" if noise == "none" else f"{noise}{noise_rate(runs)}"
     parts = [first(runs, "dataset.name"), wrong, first(runs, "teacher.network"), first(runs, "student.network")]
     return file_name(re.sub(r"[^A-Za-z0-9.+=_-]+", "_", "-".join(str(part) for part in parts if part)))
 

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,9 +16,26 @@ import yaml
 
 from kd_experiments import files
 from kd_experiments.errors import UserError, shortened
-from kd_experiments.schema import construct_part, typed_part
+from kd_experiments.schema import Count, construct_part, typed, typed_part
 
 SCHEMA = 2
+_SIGNATURE = re.compile(r"[0-9a-f]{16}")
+_DEEPEST = 8  # mappings and lists in each other; readers go through them recursively
+# What readers take from the mappings of a record, whatever else stands there.
+_READ: Mapping[str, Any] = {
+    "config.seed": int, "config.precision": str, "config.dataset.name": str, "config.label_noise.name": str,
+    "config.student.network": str, "config.method.name": str, "config.recipe.lr": float, "identity.dataset.name": str,
+}  # fmt: skip
+_READ_OF_COMPLETE: Mapping[str, Any] = {
+    "data.test": int, "student.network": str, "timing.train_seconds": float, "timing.images_per_second": float,
+    **{f"metrics.test_{name}": float for name in (
+        "top1_last", "top1_best_val", "top1_best_test", "nll_last", "ece_last",
+    )},
+}  # fmt: skip
+_READ_BESIDE: Mapping[str, Mapping[str, Any]] = {  # where the first is there
+    "peer_test_top1_last": {"config.peer.network": str, "metrics.mean_test_top1_last": float},
+    "test_agreement_last": {"metrics.test_inherited_errors_last": float},
+}
 
 Status = Literal["running", "complete", "diverged", "failed"]
 
@@ -53,8 +71,8 @@ class DataFacts:
 
     train: int
     val: int
-    test: int
-    classes: int
+    test: Count
+    classes: Count
     noisy_labels: int
     noise_share: float
     content: str | None  # digest of the user's own images
@@ -210,9 +228,37 @@ def as_record(content: Any, where: str) -> Record:
             f"rerun=true makes it anew"
         )
     try:
-        return construct_part(Record, typed_part(Record, content, ""))
+        record = construct_part(Record, typed_part(Record, content, ""))
+        _check_nested(content, record)
     except UserError as error:
         raise UserError(f"{where}: damaged ({error}); rerun=true makes it anew") from error
+    return record
+
+
+def _check_nested(content: Mapping[str, Any], record: Record) -> None:
+    """Refuse a record that lacks what its readers take from its mappings, or names another folder than a run's."""
+    if not _SIGNATURE.fullmatch(record.signature):
+        raise UserError(f"signature={shortened(record.signature)}: expected 16 hexadecimal digits")
+    for part in ("config", "identity"):
+        if not _is_shallow(content[part]):
+            raise UserError(f"{part}: more than {_DEEPEST} mappings or lists in each other")
+    needed = dict(_READ)
+    if record.status == "complete":
+        needed |= _READ_OF_COMPLETE
+        for name in _READ_BESIDE.keys() & record.metrics.keys():
+            needed |= _READ_BESIDE[name]
+    for key, kind in needed.items():
+        value: Any = content
+        for name in key.split("."):
+            if not isinstance(value, Mapping) or name not in value:
+                raise UserError(f"{key}: missing")
+            value = value[name]
+        typed(value, kind, key)
+
+
+def _is_shallow(value: Any, levels: int = _DEEPEST) -> bool:
+    inner = value.values() if isinstance(value, Mapping) else value
+    return levels > 0 and all(_is_shallow(one, levels - 1) for one in inner if isinstance(one, Mapping | list))
 
 
 def read_teacher_record(path: Path) -> TeacherRecord | None:

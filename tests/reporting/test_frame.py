@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 
 from kd_experiments.errors import UserError
-from kd_experiments.reporting.frame import LEFT_OUT, digest, frame_of, runs, to_csv
+from kd_experiments.reporting.frame import LEFT_OUT, csv_text, digest, frame_of, runs, to_csv
 from tests.reporting.synthetic import record, several, write
 
 
@@ -30,8 +31,9 @@ def test_a_file_gives_the_frame_it_was_written_from(tmp_path: Path) -> None:
      (1, 2),      (0.1, "x"), 2**60, 1e-300, None],
 )  # fmt: skip
 def test_every_value_keeps_its_type(tmp_path: Path, value: object) -> None:
-    head = {"signature": "a", "stage": "s", "method": "kd", "replicate": "seed=0", "status": "complete"}
-    frame = frame_of([head | {"x.y": value}, head | {"signature": "b"}])
+    head = {"signature": "a" * 16, "stage": "s", "method": "kd", "replicate": "seed=0", "status": "complete"}
+    head |= {"dataset.name": "digits"}
+    frame = frame_of([head | {"x.y": value}, head | {"signature": "b" * 16}])
     (tmp_path / "runs.csv").write_text(to_csv(frame), newline="")
     again = runs(csv=tmp_path / "runs.csv")
     pd.testing.assert_frame_equal(again, frame)
@@ -67,3 +69,25 @@ def test_a_file_that_is_no_table_of_runs_is_refused(tmp_path: Path) -> None:
 def test_none_are_a_frame_too(tmp_path: Path) -> None:
     frame = runs(tmp_path)
     assert frame.empty and "signature" in frame and len(digest(frame)) == 12
+
+
+def test_rows_that_are_no_runs_are_said(tmp_path: Path) -> None:
+    """However a cell is spoilt, the other rows are read."""
+    write(tmp_path, record("kd", 0), record("kd", 1))
+    lines = to_csv(runs(tmp_path)).splitlines()
+    columns, row = lines[0].split(","), next(csv.reader(lines[2:3]))
+    spoilt = [
+        ("signature", '{"a": 1}'), ("signature", "../../x"), ("signature", "[" * 5000), ("signature", "[[1]]"),
+        ("metrics.test_top1_last", "high"), ("timing.train_seconds", "[1]"), ("seed", "one"), ("typed", "[[1]]"),
+        ("data.classes", "0"), ("status", "perfect"), ("student.parameters", "many"), ("metrics.loss_last", "Infinity"),
+    ]  # fmt: skip
+    wrong = [
+        [text if name == column else cell for name, cell in zip(columns, row, strict=True)] for column, text in spoilt
+    ]
+    deep = [[f"[{'[' * 5000}" if name == "error" else cell for name, cell in zip(columns, row, strict=True)]]
+    (tmp_path / "runs.csv").write_text("\n".join([*lines[:2], csv_text([*wrong, *deep])]))
+    frame = runs(csv=tmp_path / "runs.csv")
+    assert len(frame) == 2 and digest(frame)
+    assert len(frame.attrs[LEFT_OUT]) == len(spoilt)
+    for (column, _), said in zip(spoilt, frame.attrs[LEFT_OUT], strict=True):
+        assert column in said and "left out" in said and len(said) < 300

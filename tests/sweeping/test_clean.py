@@ -19,7 +19,7 @@ from tests.reporting.synthetic import record
 
 def run(results: Path, signature: str, status: str = "complete", teacher: str | None = None, **changes: Any) -> Path:
     folder = results / "runs" / signature
-    made = record("kd") | {"signature": signature, "status": status, "teacher_signature": teacher} | changes
+    made = record("kd") | {"status": status, "teacher_signature": teacher} | changes
     files.write_json(folder / "record.json", made)
     (folder / "student.pt").write_bytes(bytes(50_000))
     return folder

@@ -39,9 +39,8 @@ def write(tmp_path: Path) -> Write:
         folder.mkdir(parents=True, exist_ok=True)
         done = status == "complete"
         usual = {
-            "signature": name,
-            "metrics": {"test_top1_last": 91.25} if done else {},
-            "timing": {"this_call_seconds": 30.0, "train_seconds": 20.0} if done else {},
+            "metrics": record("kd", 3)["metrics"] | {"test_top1_last": 91.25} if done else {},
+            "timing": {"this_call_seconds": 30.0, "train_seconds": 20.0, "images_per_second": 9.0} if done else {},
             "finished": "2026-01-01T10:00:30+00:00" if done else None,
         }
         files.write_json(folder / "record.json", record("kd", 3, status=status, **(usual | changes)))
@@ -67,7 +66,9 @@ def test_the_list_counts_and_estimates(one_sweep: None, tmp_path: Path, write: W
     write("of another sweep")
     assert listing(tmp_path)[1].split()[:4] == ["some", "4", "0", "unknown"]
     write("run0")
-    write("run1", timing={"this_call_seconds": 10.0, "train_seconds": 90.0})  # resumed: it took 90 s at least
+    write(
+        "run1", timing={"this_call_seconds": 10.0, "train_seconds": 90.0, "images_per_second": 9.0}
+    )  # resumed: it took 90 s at least
     write("run2", "failed", error="no")
     line = listing(tmp_path)[1]
     assert line.split()[:5] == ["some", "4", "2", "2", "min"] and line.endswith("Some methods.")
