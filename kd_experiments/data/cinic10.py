@@ -12,18 +12,12 @@ from kd_experiments.data.cache import Stored
 from kd_experiments.data.finding import find
 from kd_experiments.data.image_tree import ImageTree, list_classes, same_classes, store
 from kd_experiments.data.settings import FOLDERS, ImageTreeConfig
-from kd_experiments.data.stored import StoredDataset
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def read_cinic10(config: ImageTreeConfig, data_folder: Path) -> StoredDataset:
-    """CINIC-10 from `dataset.root`, or from `data_folder` or `data/`."""
-    return stored_cinic10(config, data_folder).source()
-
-
 def stored_cinic10(config: ImageTreeConfig, data_folder: Path) -> Stored:
-    """The cached arrays of CINIC-10, decoded when needed."""
+    """CINIC-10 from `dataset.root`, or from `data_folder` or `data/`: its cached arrays, decoded when needed."""
     folder = find(
         config,
         data_folder,

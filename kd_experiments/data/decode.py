@@ -60,11 +60,6 @@ def pixels(image: Image.Image) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
-def stored_size(path: Path) -> tuple[int, int]:
-    """(width, height) of an image; raises as `decode` does."""
-    return open_rgb(path).size
-
-
 def open_rgb(path: Path) -> Image.Image:
     """The decoded image; grey, palette and CMYK are converted, alpha is dropped. Raises as `centre` does."""
     with opened(path) as image:

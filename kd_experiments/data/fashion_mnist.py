@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from kd_experiments.data.settings import FashionConfig
 from kd_experiments.data.stored import StoredDataset
 from kd_experiments.errors import UserError
 
@@ -28,14 +29,12 @@ FILES = (
 )
 
 
-def read_fashion_mnist(
-    root: Path | None, download: bool, data_folder: Path, image_size: int | None = None
-) -> StoredDataset:
-    """Read from `root` if given, else from `data_folder` (where a download is kept) or Debian's package.
+def read_fashion_mnist(config: FashionConfig, data_folder: Path) -> StoredDataset:
+    """Read from `dataset.root` if given, else from `data_folder` (where a download is kept) or Debian's package.
 
     With `image_size` S every image is made S x S, a pixel being the mean over its area, rounded.
     """
-    folder = find(root, download, data_folder)
+    folder, size = find(config, data_folder), config.image_size
     train_images, train_labels, test_images, test_labels = (_read_idx(folder, name) for name in FILES)
     for images, labels, part in ((train_images, train_labels, "train"), (test_images, test_labels, "test")):
         if len(images) != len(labels):
@@ -44,7 +43,7 @@ def read_fashion_mnist(
             )
         if labels.max() >= len(CLASS_NAMES):
             raise UserError(f"{folder}: a {part} label is {int(labels.max())}, Fashion-MNIST has classes 0 to 9")
-    train_images, test_images = (_of_size(images[:, None], image_size) for images in (train_images, test_images))
+    train_images, test_images = (_of_size(images[:, None], size) for images in (train_images, test_images))
     return StoredDataset(train_images, train_labels.long(), test_images, test_labels.long(), CLASS_NAMES)
 
 
@@ -56,7 +55,9 @@ def _of_size(images: Tensor, size: int | None) -> Tensor:
     return torch.cat(list(pieces))
 
 
-def find(root: Path | None, download: bool, data_folder: Path) -> Path:
+def find(config: FashionConfig, data_folder: Path) -> Path:
+    """The folder with its files, which are downloaded where that is asked for."""
+    root = Path(config.root).expanduser() if config.root else None
     kept = data_folder / "FashionMNIST" / "raw"
     if root is not None:
         if not root.exists():
@@ -67,7 +68,7 @@ def find(root: Path | None, download: bool, data_folder: Path) -> Path:
     for folder in places:
         if any((folder / f"{FILES[0]}{ending}").exists() for ending in ("", ".gz")):
             return folder
-    if download:
+    if config.download:
         from torchvision.datasets import FashionMNIST
 
         target = root if root is not None else data_folder

@@ -6,14 +6,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kd_experiments.data.decode import BrokenImage, centre
 from kd_experiments.errors import UserError
 
 
@@ -41,21 +39,9 @@ class ImageFiles:
         """That of the tensor it stands for."""
         return len(self), 3, self.size, self.size
 
-    @overload
-    def __getitem__(self, index: int) -> Tensor: ...
-
-    @overload
-    def __getitem__(self, index: Tensor) -> ImageFiles: ...
-
-    def __getitem__(self, index: int | Tensor) -> Tensor | ImageFiles:
-        """One image, un-augmented, (3, size, size) uint8; or, for indices (n,) or a mask (N,), those files."""
-        if isinstance(index, Tensor):
-            return ImageFiles(self.folder, self.names[index.cpu().numpy()], self.size)
-        path = self.path(index)
-        try:
-            return torch.from_numpy(centre(path, self.size))
-        except BrokenImage as error:
-            raise broken(path, str(error)) from error
+    def __getitem__(self, index: Tensor) -> ImageFiles:
+        """Those files, of indices (n,) or a mask (N,)."""
+        return ImageFiles(self.folder, self.names[index.cpu().numpy()], self.size)
 
     def shards(self) -> Tensor | None:
         """In which shard each image lies, (N,) int64; None where every one is a file of its own."""

@@ -20,22 +20,13 @@ from kd_experiments.data.settings import (
     StreamedFolderConfig,
 )
 from kd_experiments.data.splits import stratified
-from kd_experiments.data.stored import StoredDataset
 from kd_experiments.errors import UserError
 
 PARTS = ("val", "test")  # either may be the test set; where both are there, val is, as in ImageNet
 
 
-def read_image_folder(config: ImageTreeConfig, data_folder: Path) -> StoredDataset:
-    """The user's own images from `dataset.root`; classes are the names of the folders, sorted.
-
-    Validation images are held out of the training images, as everywhere in the suite; the test set is only measured.
-    """
-    return stored_image_folder(config, data_folder).source()
-
-
 def stored_image_folder(config: ImageTreeConfig, data_folder: Path) -> Stored:
-    """The cached arrays of the folder, decoded when needed."""
+    """The cached arrays of the user's own images, decoded when needed; classes are the folders' names, sorted."""
     return store(list_image_folder(config, data_folder), config, data_folder)
 
 

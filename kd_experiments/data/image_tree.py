@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from kd_experiments.data import cache
 from kd_experiments.data.cache import Facts, Labels, Pixels, Stored, Writer
-from kd_experiments.data.decode import BrokenImage, OtherSize, decode, endings, stored_size
+from kd_experiments.data.decode import BrokenImage, OtherSize, decode, endings, open_rgb
 from kd_experiments.data.finding import some
 from kd_experiments.data.settings import ImageTreeConfig
 from kd_experiments.errors import UserError
@@ -25,6 +25,7 @@ from kd_experiments.errors import UserError
 WORKERS = min(16, os.cpu_count() or 1)
 PIECE_BYTES = 1 << 22  # what one thread decodes before it hands over; twice WORKERS of them are in memory at most
 SHOW_PROGRESS_FROM = 5_000
+P = TypeVar("P")
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,9 @@ def _build(tree: ImageTree, config: ImageTreeConfig, writer: Writer) -> Facts:
     train, skipped, first_skipped = 0, 0, ""
     counts = np.zeros((2, len(tree.class_names)), np.int64)  # of images in each part's classes
     text = f"decoding {tree.folder.name} (once)"
-    for piece in with_progress(text, len(tree.files), _decoded(tree, size, resize=config.image_size is not None)):
+    step = min(512, max(1, PIECE_BYTES // (3 * size * size)))
+    pieces = _decoded(tree, size, step, resize=config.image_size is not None)
+    for piece in with_progress(text, len(tree.files), step, pieces):
         if piece.other_size:
             raise UserError(
                 f"{tree.folder / piece.other_size}, expected {size}x{size}; give dataset.image_size={size} to resize "
@@ -180,17 +183,6 @@ def refuse_empty_classes(tree: ImageTree, counts: Labels, first_broken: str) -> 
         )
 
 
-class Part(Protocol):
-    """Some of the files, dealt with."""
-
-    @property
-    def total(self) -> int:
-        """How many."""
-
-
-P = TypeVar("P", bound=Part)
-
-
 @dataclass(frozen=True)
 class _Piece:
     """Some consecutive files, decoded."""
@@ -199,12 +191,10 @@ class _Piece:
     kept: Labels  # (k,) their places in the tree
     broken: list[str]
     other_size: str | None
-    total: int
 
 
-def _decoded(tree: ImageTree, size: int, resize: bool) -> Iterator[_Piece]:
-    """All files in order, piece by piece, decoded ahead in threads (Pillow frees Python's lock while it decodes)."""
-    step = min(512, max(1, PIECE_BYTES // (3 * size * size)))
+def _decoded(tree: ImageTree, size: int, step: int, resize: bool) -> Iterator[_Piece]:
+    """All files in order, `step` a piece, decoded ahead in threads (Pillow frees Python's lock while it decodes)."""
 
     def work(start: int) -> _Piece:
         places = range(start, min(start + step, len(tree.files)))
@@ -218,10 +208,10 @@ def _decoded(tree: ImageTree, size: int, resize: bool) -> Iterator[_Piece]:
             except BrokenImage as error:
                 broken.append(f"{name} ({error})")
             except OtherSize as error:
-                return _Piece(images[:0], np.empty(0, np.int64), broken, f"{name}: it is {error}", len(places))
+                return _Piece(images[:0], np.empty(0, np.int64), broken, f"{name}: it is {error}")
             else:
                 kept.append(place)
-        return _Piece(images[: len(kept)], np.array(kept, np.int64), broken, None, len(places))
+        return _Piece(images[: len(kept)], np.array(kept, np.int64), broken, None)
 
     pending: deque[Future[_Piece]] = deque()
     pool = ThreadPoolExecutor(WORKERS)
@@ -236,8 +226,8 @@ def _decoded(tree: ImageTree, size: int, resize: bool) -> Iterator[_Piece]:
         pool.shutdown(cancel_futures=True)
 
 
-def with_progress(text: str, images: int, pieces: Iterator[P]) -> Iterator[P]:
-    """The same pieces, with a progress bar (one line where there is no terminal) if there are many images."""
+def with_progress(text: str, images: int, step: int, pieces: Iterator[P]) -> Iterator[P]:
+    """The same pieces of `step` images, with a progress bar (one line without a terminal) if there are many images."""
     console = Console(stderr=True)
     if images <= SHOW_PROGRESS_FROM:
         yield from pieces
@@ -249,16 +239,16 @@ def with_progress(text: str, images: int, pieces: Iterator[P]) -> Iterator[P]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(text, total=images)
-        for piece in pieces:
+        for number, piece in enumerate(pieces, start=1):
             yield piece
-            progress.advance(task, piece.total)
+            progress.update(task, completed=min(number * step, images))
 
 
 def _first_size(tree: ImageTree, skip_corrupt: bool) -> int:
     """The size all images should have because the first one has it, which must be a square."""
     for name in tree.files:
         try:
-            width, height = stored_size(tree.folder / name)
+            width, height = open_rgb(tree.folder / name).size
         except BrokenImage as error:
             if skip_corrupt:
                 continue

@@ -19,17 +19,8 @@ from kd_experiments.data.sound_files import sound_files
 from kd_experiments.data.stored import StoredDataset
 
 
-def read_imagenet(config: StreamedConfig, data_folder: Path) -> StoredDataset:
-    """ImageNet as torchvision's ImageFolder takes it: classes are the WordNet ids, sorted; fewer than 1000 do, too."""
-    return _read(config, data_folder)
-
-
-def read_image_folder_streamed(config: StreamedConfig, data_folder: Path) -> StoredDataset:
-    """The user's own images, as `dataset=image_folder` reads them, for as many as memory cannot hold."""
-    return _read(config, data_folder)
-
-
-def _read(config: StreamedConfig, data_folder: Path) -> StoredDataset:
+def read_streamed(config: StreamedConfig, data_folder: Path) -> StoredDataset:
+    """As torchvision's ImageFolder takes it: classes are the folders' names, sorted; of ImageNet's fewer do, too."""
     if config.root is not None and shards.are_there(place := Path(config.root).expanduser()):
         return shards.read(place, config.image_size)
     return _source(list_image_folder(config, data_folder), config, data_folder)

@@ -10,37 +10,46 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kd_experiments.data.cifar import read_cifar10, read_cifar100
-from kd_experiments.data.cinic10 import read_cinic10
+from kd_experiments.data.cache import Stored
+from kd_experiments.data.cifar import stored_cifar10, stored_cifar100
+from kd_experiments.data.cinic10 import stored_cinic10
 from kd_experiments.data.dataset import Data, MemoryData, Split, channel_statistics
 from kd_experiments.data.digits import read_digits
 from kd_experiments.data.fashion_mnist import read_fashion_mnist
 from kd_experiments.data.image_files import ImageFiles, Images
-from kd_experiments.data.image_folder import read_image_folder
-from kd_experiments.data.imagenet import read_image_folder_streamed, read_imagenet
+from kd_experiments.data.image_folder import stored_image_folder
+from kd_experiments.data.imagenet import read_streamed
 from kd_experiments.data.label_noise import LabelNoise, LabelSource
 from kd_experiments.data.random_crops import RandomCrops
 from kd_experiments.data.settings import DatasetConfig, StreamedConfig
 from kd_experiments.data.splits import split_train
 from kd_experiments.data.stored import StoredDataset
 from kd_experiments.data.streamed import StreamedData, sampled_statistics
-from kd_experiments.data.tiny_imagenet import read_tiny_imagenet
+from kd_experiments.data.tiny_imagenet import stored_tiny_imagenet
 from kd_experiments.data.views import Views
 from kd_experiments.errors import UserError, no_such_choice
 
-# Each takes the configuration class that `settings.DATASETS` has under its name, and the folder for downloads.
+# Here and in `READERS` each takes the configuration class that `settings.DATASETS` has under its name, and the folder
+# for downloads. These data sets are decoded into a cache once.
+STORED: dict[str, Callable[..., Stored]] = {
+    "cifar10": stored_cifar10,
+    "cifar100": stored_cifar100,
+    "cinic10": stored_cinic10,
+    "tiny_imagenet": stored_tiny_imagenet,
+    "image_folder": stored_image_folder,
+}
+
+
+def _read_stored(config: DatasetConfig, data_folder: Path) -> StoredDataset:
+    return STORED[config.name](config, data_folder).source()
+
+
 READERS: dict[str, Callable[..., StoredDataset]] = {
     "digits": lambda config, data_folder: read_digits(),
-    "fashion_mnist": lambda config, data_folder: read_fashion_mnist(
-        Path(config.root) if config.root else None, config.download, data_folder, config.image_size
-    ),
-    "cifar10": read_cifar10,
-    "cifar100": read_cifar100,
-    "cinic10": read_cinic10,
-    "tiny_imagenet": read_tiny_imagenet,
-    "image_folder": read_image_folder,
-    "imagenet": read_imagenet,
-    "image_folder_streamed": read_image_folder_streamed,
+    "fashion_mnist": read_fashion_mnist,
+    **dict.fromkeys(STORED, _read_stored),
+    "imagenet": read_streamed,
+    "image_folder_streamed": read_streamed,
 }
 
 

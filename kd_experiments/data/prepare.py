@@ -6,23 +6,17 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kd_experiments.data import fashion_mnist, shards
-from kd_experiments.data.cache import Stored
-from kd_experiments.data.cifar import stored_cifar10, stored_cifar100
-from kd_experiments.data.cinic10 import stored_cinic10
 from kd_experiments.data.decode import MAX_PIXELS
-from kd_experiments.data.digits import read_digits
 from kd_experiments.data.image_files import ImageFiles
-from kd_experiments.data.image_folder import list_image_folder, stored_image_folder
-from kd_experiments.data.imagenet import read_image_folder_streamed, read_imagenet
-from kd_experiments.data.load import READERS
+from kd_experiments.data.image_folder import list_image_folder
+from kd_experiments.data.load import READERS, STORED
 from kd_experiments.data.settings import DATASETS, DatasetConfig, FashionConfig, StreamedConfig
 from kd_experiments.data.stored import StoredDataset
-from kd_experiments.data.tiny_imagenet import stored_tiny_imagenet
 from kd_experiments.errors import UserError, did_you_mean, no_such_choice, shortened
 from kd_experiments.places import files_of
 from kd_experiments.schema import build_choice
@@ -34,15 +28,7 @@ NAME is one of {names}. The keys are those of dataset.* in a run.
 With size=256, imagenet and image_folder_streamed are written once more, as shards with images of that shorter side,
 into out (default: NAME-S in the results' data folder): several times faster to read and decode."""
 
-_STORED: dict[str, Callable[..., Stored]] = {
-    "cifar10": stored_cifar10,
-    "cifar100": stored_cifar100,
-    "cinic10": stored_cinic10,
-    "tiny_imagenet": stored_tiny_imagenet,
-    "image_folder": stored_image_folder,
-}
-_STREAMED = {"imagenet": read_imagenet, "image_folder_streamed": read_image_folder_streamed}
-_READ_AS_THEY_ARE = ("digits", "fashion_mnist", *_STREAMED)
+_STREAMED = ("imagenet", "image_folder_streamed")
 _SETTINGS = ("root", "download", "image_size", "test_fraction", "skip_corrupt")
 
 
@@ -61,8 +47,8 @@ def prepare(name: str, settings: Sequence[str]) -> list[str]:
     started = time.perf_counter()
     if own:
         return _write_shards(name, config, data_folder, own)
-    if name in _STORED:
-        stored = _STORED[name](config, data_folder)
+    if name in STORED:
+        stored = STORED[name](config, data_folder)
         source = stored.source()
         size = sum(file.stat().st_size for file in stored.folder.iterdir())
         how = f"built in {time.perf_counter() - started:.1f} s" if stored.built else "was there, verified"
@@ -129,18 +115,12 @@ def _configure(name: str, settings: Sequence[str]) -> tuple[DatasetConfig, Path]
 
 
 def _read_as_it_is(config: DatasetConfig, data_folder: Path) -> tuple[StoredDataset, str]:
-    if config.name in _STREAMED:
-        source = _STREAMED[config.name](config, data_folder)  # type: ignore[arg-type]  # built for this name
-        assert isinstance(source.train_images, ImageFiles)
+    source = READERS[config.name](config, data_folder)
+    if isinstance(source.train_images, ImageFiles):
         return source, f"{source.train_images.folder.resolve()} (decoded in every epoch)"
-    if config.name not in _READ_AS_THEY_ARE:
-        return READERS[config.name](config, data_folder), "where your own code finds it"
-    if config.name == "digits":
-        return read_digits(), "inside scikit-learn"
-    root = Path(config.root).expanduser() if config.root is not None else None
-    assert isinstance(config, FashionConfig)
-    source = fashion_mnist.read_fashion_mnist(root, config.download, data_folder, config.image_size)
-    return source, str(fashion_mnist.find(root, False, data_folder).resolve())
+    if isinstance(config, FashionConfig):
+        return source, str(fashion_mnist.find(config, data_folder).resolve())
+    return source, "inside scikit-learn" if config.name == "digits" else "where your own code finds it"
 
 
 def _command(name: str, settings: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,30 +56,23 @@ def _known(tree: ImageTree, data_folder: Path) -> list[tuple[int, str]]:
     kept = read_json(path)
     if kept is not None and kept.get("fingerprint") == fingerprint:
         return [(place, why) for place, why in kept["broken"]]
-    pieces = with_progress(f"checking {tree.folder.name} (once)", len(tree.files), _checked(tree))
-    broken = [image for piece in pieces for image in piece.broken]
+    pieces = with_progress(f"checking {tree.folder.name} (once)", len(tree.files), PIECE, _checked(tree))
+    broken = [image for piece in pieces for image in piece]
     write_json(path, {"fingerprint": fingerprint, "broken": broken})
     return broken
 
 
-@dataclass(frozen=True)
-class _Checked:
-    total: int
-    broken: list[tuple[int, str]]
+def _checked(tree: ImageTree) -> Iterator[list[tuple[int, str]]]:
+    """The broken ones of all files in order, piece by piece, in threads."""
 
-
-def _checked(tree: ImageTree) -> Iterator[_Checked]:
-    """All files in order, piece by piece, in threads."""
-
-    def check(start: int) -> _Checked:
-        places = range(start, min(start + PIECE, len(tree.files)))
+    def check(start: int) -> list[tuple[int, str]]:
         broken = []
-        for place in places:
+        for place in range(start, min(start + PIECE, len(tree.files))):
             try:
                 open_rgb(tree.folder / tree.files[place])
             except BrokenImage as error:
                 broken.append((place, str(error)))
-        return _Checked(len(places), broken)
+        return broken
 
     pool = ThreadPoolExecutor(WORKERS)
     try:

@@ -14,19 +14,13 @@ from kd_experiments.data.decode import MAX_BYTES
 from kd_experiments.data.finding import find, some
 from kd_experiments.data.image_tree import ImageTree, images_below, list_classes, same_classes, store
 from kd_experiments.data.settings import FOLDERS, ImageTreeConfig
-from kd_experiments.data.stored import StoredDataset
 from kd_experiments.errors import UserError
 
 CLASSES, ANNOTATIONS, WORDS = "wnids.txt", "val/val_annotations.txt", "words.txt"
 
 
-def read_tiny_imagenet(config: ImageTreeConfig, data_folder: Path) -> StoredDataset:
-    """Tiny ImageNet from `dataset.root`, or from `data_folder` or `data/`; classes are sorted by WordNet id."""
-    return stored_tiny_imagenet(config, data_folder).source()
-
-
 def stored_tiny_imagenet(config: ImageTreeConfig, data_folder: Path) -> Stored:
-    """The cached arrays of Tiny ImageNet, decoded when needed."""
+    """Tiny ImageNet from `dataset.root`, or from `data_folder` or `data/`: its cached arrays, decoded when needed."""
     folder = find(
         config,
         data_folder,

@@ -32,11 +32,6 @@ class Views:
         """How many different views an image has."""
         return self.offsets**2 * (2 if self.flip else 1)
 
-    @property
-    def identity(self) -> int:
-        """The view that leaves the image as it is: central crop, no flip."""
-        return self.padding * self.offsets + self.padding
-
     def draw(self, seed: int, epoch: int, samples: int, device: torch.device) -> Tensor:
         """View ids of one epoch, (samples,) int64."""
         counters = torch.arange(samples, device=device)

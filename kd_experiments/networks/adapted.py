@@ -112,7 +112,7 @@ def make(entry: Entry, *, classes: int, channels: int, size: int) -> Network:
 
 def _own_features(model: nn.Module) -> tuple[str, ...]:
     """The submodules whose outputs a module says are its features."""
-    named = getattr(model, "feature_modules", ())
+    named = getattr(model, "feature_modules", None) or ()
     return (named,) if isinstance(named, str) else tuple(named)
 
 

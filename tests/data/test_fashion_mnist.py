@@ -5,13 +5,20 @@ from __future__ import annotations
 import gzip
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from kd_experiments.data.fashion_mnist import DEBIAN_FOLDER, FILES, read_fashion_mnist
+from kd_experiments.data.stored import StoredDataset
 from kd_experiments.errors import UserError
+from tests.data.make_datasets import config
+
+
+def read(root: Path | None, kept: Path, **given: Any) -> StoredDataset:
+    return read_fashion_mnist(config("fashion_mnist", root=root, **given), kept)
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
@@ -29,22 +36,22 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_reads_gzipped_and_plain_files(folder: Path) -> None:
-    zipped = read_fashion_mnist(folder, False, folder)
+    zipped = read(folder, folder)
     for name in FILES:
         (folder / name).write_bytes(gzip.decompress((folder / f"{name}.gz").read_bytes()))
         (folder / f"{name}.gz").unlink()
-    plain = read_fashion_mnist(folder, False, folder)
+    plain = read(folder, folder)
     assert plain.train_images.shape == (60, 1, 28, 28) and plain.test_labels.tolist() == [*range(10)] * 2
     assert torch.equal(zipped.train_images, plain.train_images)
 
 
 def test_smaller_images_are_means_of_areas(folder: Path) -> None:
-    whole = read_fashion_mnist(folder, False, folder).test_images.double()
-    small = read_fashion_mnist(folder, False, folder, image_size=14).test_images
+    whole = read(folder, folder).test_images.double()
+    small = read(folder, folder, image_size=14).test_images
     means = (whole[..., ::2, ::2] + whole[..., 1::2, ::2] + whole[..., ::2, 1::2] + whole[..., 1::2, 1::2]) / 4
     assert small.shape == (20, 1, 14, 14) and small.dtype == torch.uint8
     assert (small - means).abs().max() <= 0.5
-    assert torch.equal(read_fashion_mnist(folder, False, folder, image_size=28).test_images.double(), whole)
+    assert torch.equal(read(folder, folder, image_size=28).test_images.double(), whole)
 
 
 @pytest.mark.skipif(not DEBIAN_FOLDER.exists(), reason="Debian's package dataset-fashion-mnist is not installed")
@@ -56,7 +63,7 @@ def test_the_real_one_agrees_with_torchvision(tmp_path: Path) -> None:
     for name in FILES:
         (raw / name).write_bytes(gzip.decompress((DEBIAN_FOLDER / f"{name}.gz").read_bytes()))
     theirs = FashionMNIST(str(tmp_path), train=False)
-    ours = read_fashion_mnist(None, False, tmp_path / "nothing")
+    ours = read(None, tmp_path / "nothing")
     assert torch.equal(ours.test_images[:, 0], theirs.data) and torch.equal(ours.test_labels, theirs.targets)
     assert len(ours.train_labels) == 60_000
 
@@ -77,13 +84,13 @@ def test_the_real_one_agrees_with_torchvision(tmp_path: Path) -> None:
 def test_spoiled_folders(folder: Path, spoil, words: str) -> None:  # type: ignore[no-untyped-def]
     spoil(folder)
     with pytest.raises(UserError, match=words) as error:
-        read_fashion_mnist(folder, False, folder)
+        read(folder, folder)
     assert "\n" not in str(error.value)
 
 
 def test_missing_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="there is no such folder"):
-        read_fashion_mnist(tmp_path / "nowhere", False, tmp_path)
+        read(tmp_path / "nowhere", tmp_path)
     monkeypatch.setattr("kd_experiments.data.fashion_mnist.DEBIAN_FOLDER", tmp_path / "debian")
     with pytest.raises(UserError, match="looked in"):
-        read_fashion_mnist(None, False, tmp_path)
+        read(None, tmp_path)

@@ -12,20 +12,19 @@ from PIL import Image
 from torchvision import datasets, transforms
 
 from kd_experiments.data import image_tree
-from kd_experiments.data.cinic10 import CLASS_NAMES, read_cinic10
+from kd_experiments.data.cinic10 import CLASS_NAMES
 from kd_experiments.data.decode import BrokenImage, decode
-from kd_experiments.data.image_folder import list_image_folder, read_image_folder
+from kd_experiments.data.image_folder import list_image_folder
 from kd_experiments.data.image_tree import ImageTree
+from kd_experiments.data.load import READERS
 from kd_experiments.data.stored import StoredDataset
-from kd_experiments.data.tiny_imagenet import read_tiny_imagenet
 from kd_experiments.errors import UserError
 from tests.data.make_datasets import config, picture, write_cinic10, write_image_folder, write_tiny_imagenet
 
-READERS = {"cinic10": read_cinic10, "tiny_imagenet": read_tiny_imagenet, "image_folder": read_image_folder}
 WRITERS = {"cinic10": write_cinic10, "tiny_imagenet": write_tiny_imagenet, "image_folder": write_image_folder}
 
 
-@pytest.fixture(params=list(READERS))
+@pytest.fixture(params=list(WRITERS))
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 

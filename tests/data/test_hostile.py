@@ -68,7 +68,7 @@ def test_an_image_so_narrow_that_it_grows(tmp_path: Path) -> None:
 def test_an_idx_file_that_never_ends(tmp_path: Path, kind: str) -> None:
     make(tmp_path / FILES[0], kind)
     with pytest.raises(UserError, match=rf"{FILES[0]}: cannot be read \(no ordinary file\)"):
-        read_fashion_mnist(tmp_path, False, tmp_path)
+        read_fashion_mnist(config("fashion_mnist", root=tmp_path), tmp_path)
 
 
 def test_packed_zeros(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_packed_zeros(tmp_path: Path) -> None:
         for _ in range(80):
             file.write(bytes(1 << 20))
     with pytest.raises(UserError, match="not a complete Fashion-MNIST IDX file"):
-        read_fashion_mnist(tmp_path, False, tmp_path)
+        read_fashion_mnist(config("fashion_mnist", root=tmp_path), tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

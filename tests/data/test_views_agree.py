@@ -36,4 +36,4 @@ def test_every_offset_and_flip_is_a_view_once(padding: int, flip: bool) -> None:
     assert parts == {(top, left, f) for top in offsets for left in offsets for f in ([0, 1] if flip else [0])}
     assert len(parts) == views.count
     images = torch.randint(0, 256, (2, 3, 9, 9), dtype=torch.uint8)
-    assert torch.equal(views.apply(images, torch.full((2,), views.identity)), images)
+    assert torch.equal(views.apply(images, torch.full((2,), views.padding * (views.offsets + 1))), images)
