@@ -15,14 +15,15 @@ import json
 import os
 import pickle
 import re
+import shutil
 import stat
 import sys
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,8 @@ SUM_KEY = "sha256"
 _LAST_LINE = b"\n# sha256 "
 _SUM_BYTES = len(_LAST_LINE) + 64 + 1
 _NAME_BYTES = 100  # of a file name; systems allow 255
+# Where files are written without a lock, below a results folder; wherever there is one, who gets it removes parts.
+_UNLOCKED = ("known", "sweeps", "data", "data/*", "multirun/*", "multirun/*/*", "tables", "figures", "report", "paper")
 _told: set[Path] = set()  # damaged files this process has named
 
 
@@ -94,32 +97,95 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 
     Of several processes of one run only the main one writes.
     """
-    if not is_writer():
-        return
+    if is_writer():
+        with new_file(path) as file:
+            file.write(content)
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write piece by piece; it takes its place when it is whole, in whichever process."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     with told_plainly(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(temporary, "wb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-            _flush_folder(path.parent)
+            _flush(path.parent)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
 
 
-def _flush_folder(folder: Path) -> None:
-    """So that the new name, too, outlives a loss of power; not every system lets folders be flushed."""
+@contextlib.contextmanager
+def new_folder(place: Path) -> Iterator[Path]:
+    """A folder to fill; it takes the place of what is there when it is whole. The caller holds a lock."""
+    temporary, old = (place.with_name(f".{place.name}{end}.part") for end in ("", ".old"))
+    _remove(temporary, old)  # left by a process that was killed
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for path in (*temporary.rglob("*"), temporary):
+            _flush(path)
+        if place.exists():
+            os.replace(place, old)
+        os.replace(temporary, place)
+        _flush(place.parent)
+    finally:
+        _remove(temporary, old)
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """So that a file, or the new name in a folder, outlives a loss of power; not every system flushes folders."""
     with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def say(text: str) -> None:
+    """One line for a person, beside what a command prints."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def locked(lock: Path, doing: str, note: Callable[[str], None] = say) -> Iterator[None]:
+    """Hold a lock file; whoever waits for it says so, and what the process that holds it is `doing`."""
+    from filelock import FileLock, Timeout  # takes a while to import
+
+    held = FileLock(lock)
+    with told_plainly(lock.parent):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            held.acquire(timeout=1)
+        except Timeout:
+            note(f"waiting for the process that {doing}")
+            held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def remove_old_parts(results: Path) -> None:
+    """Remove what processes that were killed while writing have left an hour ago where no lock is taken."""
+    if is_writer():
+        for folder in (results, *(found for pattern in _UNLOCKED for found in results.glob(pattern))):
+            remove_parts(folder, 3600)
 
 
 def remove_parts(folder: Path, older_than: float = 0.0) -> None:
@@ -223,11 +289,11 @@ def _content(path: Path) -> bytes | None:
         return damaged(path)
 
 
-def damaged(path: Path) -> Any:
+def damaged(path: Path, so: str = "not used") -> Any:
     """Say, once, that a file is not as it was written; None, which is what its reader answers then."""
     if path not in _told:
         _told.add(path)
-        print(f"warning: {shortened(path, 200)}: damaged, or not written by kd_experiments; not used", file=sys.stderr)
+        say(f"warning: {shortened(path, 200)}: damaged, or not written by kd_experiments; {so}")
     return None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +102,46 @@ def test_left_over_parts_are_removed(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
     files.remove_parts(tmp_path)
     assert list(tmp_path.iterdir()) == [tmp_path / "a.pt"]
+
+
+def test_old_parts_are_removed_where_no_lock_is_taken(tmp_path: Path) -> None:
+    names = ("known", "sweeps", "data/content", "multirun/day/0", "tables", "figures", "report", "data/shards")
+    for name in names:
+        (tmp_path / name).mkdir(parents=True)
+        for age in (0, 4000):
+            part = tmp_path / name / f".x.{age}.part"
+            part.write_bytes(b"x")
+            os.utime(part, (time.time() - age,) * 2)
+    files.remove_old_parts(tmp_path)
+    assert {path.name for path in tmp_path.rglob("*.part")} == {".x.0.part"}, "another process may just write it"
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
+    place = tmp_path / "made"
+    for content in ("first", "second"):
+        with pytest.raises(KeyError), files.new_folder(place) as folder:
+            (folder / "half").write_text(content)
+            raise KeyError
+        with files.new_folder(place) as folder:
+            (folder / "whole").write_text(content)
+        assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["made", "made/whole"]
+        assert (place / "whole").read_text() == content
+
+
+def test_who_waits_for_a_lock_says_so(tmp_path: Path) -> None:
+    said: list[str] = []
+    waiting = threading.Thread(target=lambda: wait(said))
+
+    def wait(said: list[str]) -> None:
+        with files.locked(tmp_path / "x.lock", "works here", said.append):
+            said.append("mine")
+
+    with files.locked(tmp_path / "x.lock", "works here"):
+        waiting.start()
+        waiting.join(2)
+        assert said == ["waiting for the process that works here"]
+    waiting.join()
+    assert said[-1] == "mine"
 
 
 def test_other_programs_read_what_is_saved(tmp_path: Path) -> None:

@@ -7,16 +7,12 @@ cache is used only if all of it agrees; otherwise it is built again. Nothing is 
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
 import mmap
 import os
-import shutil
-import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,10 +20,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kd_experiments import files
 from kd_experiments.data.stored import StoredDataset
 from kd_experiments.errors import UserError
 
@@ -122,11 +118,11 @@ class Writer:
         np.lib.format.write_array_header_1_0(self._file, header)
 
 
-def fingerprint(folder: Path, files: Iterable[str], **settings: Any) -> str:
+def fingerprint(folder: Path, names: Iterable[str], **settings: Any) -> str:
     """SHA-256 of paths, sizes and times of change of the source files, and of the settings that shape the pixels."""
     total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     prefix = str(folder)
-    for name in files:
+    for name in names:
         try:
             status = os.stat(os.path.join(prefix, name))
         except OSError as error:
@@ -148,14 +144,13 @@ def obtain(
     stored = _read(place, origin, source_fingerprint)
     if stored is not None:
         return stored
-    with _told_plainly(place):
-        place.parent.mkdir(parents=True, exist_ok=True)
-    with _told_plainly(place), _locked(place):
+    lock = place.with_name(f"{place.name}.lock")
+    with files.locked(lock, f"builds {place}"), files.told_plainly(place):
         stored = _read(place, origin, source_fingerprint)
         if stored is not None:  # another process built it while this one waited
             return stored
         if place.exists():
-            print(f"{place}: out of date or damaged, building it again", file=sys.stderr)
+            files.say(f"{place}: out of date or damaged, building it again")
         _build(place, source_fingerprint, build)
     stored = _read(place, origin, source_fingerprint, built=True)
     if stored is None:
@@ -166,10 +161,8 @@ def obtain(
 def _read(place: Path, origin: Path, source_fingerprint: str, built: bool = False) -> Stored | None:
     """The cache at `place`, or None if there is none, or anything in it is not as it was written."""
     try:
-        meta = json.loads((place / "meta.json").read_bytes())
-        if meta.pop("digest") != _digest(meta) or meta["version"] != VERSION:
-            return None
-        if meta["fingerprint"] != source_fingerprint:
+        meta = files.read_json(place / "meta.json")
+        if meta is None or (meta["version"], meta["fingerprint"]) != (VERSION, source_fingerprint):
             return None
         if any(meta["checksums"][name] != _checksums(place / name) for name in _ARRAYS):
             return None
@@ -197,36 +190,22 @@ def _release(images: Pixels) -> Callable[[], None]:
 
 
 def _build(place: Path, source_fingerprint: str, build: Callable[[Writer], Facts]) -> None:
-    """Write to a temporary folder and rename it; the caller holds the lock."""
-    temporary, old = place.with_name(f"{place.name}.part"), place.with_name(f"{place.name}.old")
-    _remove(temporary)  # left by a process that was killed
-    _remove(old)
-    writer = Writer(temporary)
-    try:
-        temporary.mkdir()
-        facts = build(writer)
-        writer.finish()
+    """Anew, whole or not at all; the caller holds the lock."""
+    with files.new_folder(place) as temporary:
+        writer = Writer(temporary)
+        try:
+            facts = build(writer)
+            writer.finish()
+        finally:
+            writer.close()
         meta: dict[str, Any] = {
             "version": VERSION,
             "fingerprint": source_fingerprint,
             "facts": asdict(facts),
             "checksums": {name: _checksums(temporary / name) for name in _ARRAYS},
         }
-        # Through JSON once, as a reader will see it: the digest is of lists, not of tuples.
-        meta = json.loads(json.dumps(meta))
-        meta["digest"] = _digest(meta)
+        meta[files.SUM_KEY] = files.sum_of(meta)
         (temporary / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
-        if place.exists():
-            place.rename(old)
-        temporary.rename(place)
-    finally:
-        writer.close()
-        _remove(temporary)
-        _remove(old)
-
-
-def _digest(meta: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
 
 def _checksums(path: Path) -> list[int]:
@@ -243,44 +222,3 @@ def _checksums(path: Path) -> list[int]:
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         return [*pool.map(one, range(0, size, CHECKSUM_BYTES)), size]
-
-
-@contextlib.contextmanager
-def _locked(place: Path) -> Iterator[None]:
-    """Only one process at a time works on `place`; the others say that they wait."""
-    lock = FileLock(place.with_name(f"{place.name}.lock"))
-    try:
-        lock.acquire(timeout=1)
-    except Timeout:
-        print(f"waiting for another process that builds {place}", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _told_plainly(place: Path) -> Iterator[None]:
-    """A full disk or an unwritable place as one sentence."""
-    try:
-        yield
-    except NotImplementedError as error:  # what filelock raises there
-        raise UserError(f"{place}: its file system has no locks; give paths.results=FOLDER on another one") from error
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"{place}: no space left for the decoded images; free some space, or copy the data to another disk and "
-                f"give dataset.root=FOLDER"
-            ) from error
-        raise UserError(
-            f"{place}: the decoded images cannot be stored there ({error.strerror or error}); give "
-            f"paths.results=FOLDER that you may write to"
-        ) from error

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from kd_experiments import files
 from kd_experiments.data import cache, finding
@@ -30,28 +29,12 @@ COARSE = (
 )  # fmt: skip
 
 
-def read_cifar10(config: DatasetConfig, data_folder: Path) -> StoredDataset:
-    """CIFAR-10 from `dataset.root`, or from `data_folder` or `data/`."""
-    return stored_cifar10(config, data_folder).source()
+def read_cifar(config: DatasetConfig, data_folder: Path) -> StoredDataset:
+    """CIFAR-10, or CIFAR-100 with its fine labels, from `dataset.root`, or from `data_folder` or `data/`.
 
-
-def read_cifar100(config: DatasetConfig, data_folder: Path) -> StoredDataset:
-    """CIFAR-100 with its fine labels; `coarse` says to which of the 20 coarse classes each fine class belongs."""
-    return stored_cifar100(config, data_folder).source()
-
-
-def stored_cifar10(config: DatasetConfig, data_folder: Path) -> Stored:
-    """The cached arrays of CIFAR-10, built when needed."""
-    from torchvision.datasets import CIFAR10
-
-    return _stored(CIFAR10, config, data_folder)
-
-
-def stored_cifar100(config: DatasetConfig, data_folder: Path) -> Stored:
-    """The cached arrays of CIFAR-100, built when needed."""
-    from torchvision.datasets import CIFAR100
-
-    return _stored(CIFAR100, config, data_folder)
+    `coarse` says to which of the 20 coarse classes each fine class belongs.
+    """
+    return stored_cifar(config, data_folder).source()
 
 
 def _sums(release: Any) -> dict[str, str]:
@@ -59,9 +42,17 @@ def _sums(release: Any) -> dict[str, str]:
     return {**dict(release.train_list), **dict(release.test_list), release.meta["filename"]: release.meta["md5"]}
 
 
-def _stored(release: Any, config: DatasetConfig, data_folder: Path) -> Stored:
+def _missing(release: Any, folder: Path) -> list[str]:
+    return [name for name in _sums(release) if not (folder / name).is_file()]
+
+
+def stored_cifar(config: DatasetConfig, data_folder: Path) -> Stored:
+    """The cached arrays of `config.name`, built when needed."""
+    from torchvision import datasets
+
+    release = getattr(datasets, config.name.upper())
     folder = _find(release, config, data_folder)
-    missing = [name for name in _sums(release) if not (folder / name).is_file()]
+    missing = _missing(release, folder)
     if missing:
         raise UserError(
             f"{folder}: {', '.join(missing)} missing; a complete {release.__name__} folder holds "
@@ -78,7 +69,9 @@ def _find(release: Any, config: DatasetConfig, data_folder: Path) -> Path:
     places = finding.candidates(config, data_folder, [release.base_folder])
     unpacked = data_folder / release.base_folder
     for place in (*places, unpacked):
-        if any((place / name).is_file() for name, _ in (*release.train_list, *release.test_list)):
+        named = config.root is not None and place in places
+        there = [(place / name).is_file() for name, _ in (*release.train_list, *release.test_list)]
+        if any(there) if named or place != unpacked else not _missing(release, place):  # what we unpacked is whole
             return place
     archives = [place if place.name == release.filename else place / release.filename for place in places]
     for archive in archives:
@@ -101,8 +94,7 @@ def _download(release: Any, target: Path) -> Path:
     from torchvision.datasets.utils import download_url
 
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        with FileLock(target / f"{release.filename}.lock"):
+        with files.locked(target / f"{release.filename}.lock", f"downloads {release.filename}"):
             download_url(release.url, str(target), release.filename, release.tgz_md5)
     except (OSError, RuntimeError) as error:
         raise UserError(
@@ -123,10 +115,12 @@ def _unpack(release: Any, archive: Path, folder: Path) -> Path:
             f"incomplete or another one, fetch it again (dataset.download=true replaces it)"
         )
     try:
-        with files.told_plainly(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.with_name(f"{folder.name}.lock")):
-                extract_archive(str(archive), str(folder.parent))
+        with files.locked(folder.with_name(f"{folder.name}.lock"), f"unpacks {archive}"), files.told_plainly(folder):
+            if _missing(release, folder):  # otherwise another process has unpacked it while this one waited
+                with files.new_folder(folder) as temporary:
+                    extract_archive(str(archive), str(temporary))
+                    for file in (temporary / release.base_folder).iterdir():
+                        file.rename(temporary / file.name)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise UserError(f"{archive}: cannot be unpacked ({error}); fetch it again") from error
     return folder

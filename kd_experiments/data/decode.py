@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from kd_experiments.errors import UserError
 
-_IN_SHARD = re.compile(r"(.+\.tar):([0-9]{1,18}):([0-9]{1,18})")
+_IN_SHARD = re.compile(r"(.+\.tar):([0-9]{1,18}):([0-9]{1,18})(?::([0-9a-f]{8}))?")
 MAX_BYTES = 1 << 28  # of an image file
 MAX_PIXELS = 1 << 26  # of an image: 67 million; decoded it takes 200 MB
 _LARGE_PIXELS = 1 << 22
@@ -84,7 +85,9 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of an ordinary file, or of a part of one, `SHARD.tar:OFFSET:LENGTH`: a pipe or a device never ends."""
+    """The bytes of an ordinary file, or of a part of one, `SHARD.tar:OFFSET:LENGTH:CRC`: a pipe or a device never
+    ends.
+    """
     part = _IN_SHARD.fullmatch(str(path))
     try:
         status = os.stat(path if part is None else part[1])
@@ -95,17 +98,20 @@ def _content(path: Path) -> bytes:
             raise BrokenImage("it has 0 bytes")
         if size > MAX_BYTES:
             raise BrokenImage(f"over {MAX_BYTES >> 20} MiB")
-        return path.read_bytes() if part is None else _part(part[1], int(part[2]), size)
+        return path.read_bytes() if part is None else _part(part[1], int(part[2]), size, part[4])
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _part(shard: str, offset: int, length: int) -> bytes:
+def _part(shard: str, offset: int, length: int, crc: str | None) -> bytes:
     """Bytes of a shard, which the system reads from front to back when its first image is asked for."""
     _read_ahead(shard)
     with open(shard, "rb") as file:
         file.seek(offset)
-        return file.read(length)
+        content = file.read(length)
+    if crc is not None and zlib.crc32(content) != int(crc, 16):
+        raise UserError(f"{shard}: damaged at byte {offset}; remove it and prepare the shards again")
+    return content
 
 
 @functools.lru_cache(maxsize=256)

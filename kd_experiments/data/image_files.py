@@ -17,7 +17,7 @@ from kd_experiments.errors import UserError
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Files below `folder`, or parts of shards (`NAME.tar:OFFSET:LENGTH`), that become (3, size, size) uint8 each.
+    """Files below `folder`, or parts of shards (`NAME.tar:OFFSET:LENGTH:CRC`), that become (3, size, size) uint8 each.
 
     `names` (N,) is one block of bytes and not a list of objects: processes that decode share its memory, while
     Python's counting of references to a million strings would slowly copy them into every one.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kd_experiments.data.cache import Stored
-from kd_experiments.data.cifar import stored_cifar10, stored_cifar100
+from kd_experiments.data.cifar import stored_cifar
 from kd_experiments.data.cinic10 import stored_cinic10
 from kd_experiments.data.dataset import Data, MemoryData, Split, channel_statistics
 from kd_experiments.data.digits import read_digits
@@ -32,8 +32,8 @@ from kd_experiments.errors import UserError, no_such_choice
 # Here and in `READERS` each takes the configuration class that `settings.DATASETS` has under its name, and the folder
 # for downloads. These data sets are decoded into a cache once.
 STORED: dict[str, Callable[..., Stored]] = {
-    "cifar10": stored_cifar10,
-    "cifar100": stored_cifar100,
+    "cifar10": stored_cifar,
+    "cifar100": stored_cifar,
     "cinic10": stored_cinic10,
     "tiny_imagenet": stored_tiny_imagenet,
     "image_folder": stored_image_folder,

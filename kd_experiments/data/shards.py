@@ -10,9 +10,9 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +39,11 @@ def are_there(folder: Path) -> bool:
 
 def read(folder: Path, size: int) -> StoredDataset:
     """The data set that was written to `folder`; images become (3, size, size), as those of single files do."""
-    with np.load(folder / _INDEX) as kept:
-        train, names, labels = int(kept["train"]), kept["names"], torch.from_numpy(kept["labels"])
-        classes, short = tuple(kept["classes"].tolist()), int(kept["size"])
+    kept = files.load_arrays(folder / _INDEX, "train", "names", "labels", "classes", "size")
+    if kept is None:
+        raise UserError(f"{folder / _INDEX}: damaged; prepare the shards again, which keeps those that are there")
+    train, names, labels = int(kept["train"]), kept["names"], torch.from_numpy(kept["labels"])
+    classes, short = tuple(kept["classes"].tolist()), int(kept["size"])
     if short < size * 8 // 7:
         raise UserError(
             f"{folder}: its images were made {short} pixels small, but dataset.image_size={size} shows the centre of "
@@ -68,13 +70,14 @@ def write(tree: ImageTree, size: int, folder: Path, skip_corrupt: bool, say: Cal
         for number, first in enumerate(range(0, len(places), IN_A_SHARD))
     }
     with files.told_plainly(folder):
+        for part in ("train", "val"):
+            files.remove_parts(folder / part, 3600)
         for number, (name, places) in enumerate(plan.items()):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             if not (folder / name).exists():
                 _write_shard(folder / name, tree, places.tolist(), size, skip_corrupt)
             if number % 50 == 49 or number == len(plan) - 1:
                 say(f"shard {number + 1} of {len(plan)}")
-    found = sorted((sample.number, name, sample) for name in plan for sample in _samples(folder / name))
+    found = sorted((number, f"{name}:{place}") for name in plan for number, place in _samples(folder / name))
     missing = len(tree.files) - len(found)
     if missing and not skip_corrupt:
         raise UserError(
@@ -83,36 +86,35 @@ def write(tree: ImageTree, size: int, folder: Path, skip_corrupt: bool, say: Cal
         )
     files.save_arrays(
         folder / _INDEX,
-        train=np.array(sum(number < tree.train for number, _, _ in found)),
-        names=np.array([f"{name}:{sample.offset}:{sample.length}".encode() for _, name, sample in found]),
-        labels=np.array([tree.labels[number] for number, _, _ in found], np.int64),
+        train=np.array(sum(number < tree.train for number, _ in found)),
+        names=np.array([place.encode() for _, place in found]),
+        labels=np.array([tree.labels[number] for number, _ in found], np.int64),
         classes=np.array(tree.class_names),
         size=np.array(size),
     )
     return missing
 
 
-@dataclass(frozen=True, order=True)
-class _Sample:
-    """Where an image stands in a shard."""
-
-    number: int
-    offset: int
-    length: int
-
-
-def _samples(path: Path) -> Iterator[_Sample]:
-    with tarfile.open(path) as shard:
-        for member in shard:
-            stem, ending = os.path.splitext(member.name)
-            if ending == ".jpg":
-                yield _Sample(int(stem), member.offset_data, member.size)
+def _samples(path: Path) -> Iterator[tuple[int, str]]:
+    """Number of every image of a shard, and where in it the image stands, with a check sum: `OFFSET:LENGTH:CRC`."""
+    try:
+        with tarfile.open(path) as shard:
+            for member in shard:
+                stem, ending = os.path.splitext(member.name)
+                content = shard.extractfile(member)
+                if ending == ".jpg" and content is not None:
+                    yield int(stem), f"{member.offset_data}:{member.size}:{zlib.crc32(content.read()):08x}"
+    except (tarfile.TarError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error}); remove it and prepare the shards again") from error
 
 
 def _write_shard(path: Path, tree: ImageTree, places: Sequence[int], size: int, skip_corrupt: bool) -> None:
     """One shard, under its name only when it is whole."""
-    temporary = path.with_suffix(".part")
-    with ThreadPoolExecutor(WORKERS) as pool, tarfile.open(temporary, "w") as shard:
+    with (
+        files.new_file(path) as file,
+        ThreadPoolExecutor(WORKERS) as pool,
+        tarfile.open(fileobj=file, mode="w") as shard,
+    ):
         small = pool.map(lambda place: _small(tree.folder / tree.files[place], size), places)
         for place, content in zip(places, small, strict=True):
             if isinstance(content, BrokenImage):
@@ -124,7 +126,6 @@ def _write_shard(path: Path, tree: ImageTree, places: Sequence[int], size: int, 
                 )
             _add(shard, f"{place:08d}.jpg", content)
             _add(shard, f"{place:08d}.cls", str(tree.labels[place]).encode())
-    temporary.replace(path)
 
 
 def _add(shard: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from kd_experiments import files
 from kd_experiments.cli.arguments import asks_for_help, parse
 from kd_experiments.errors import UserError, no_such_choice
 from kd_experiments.reporting import frame as frames
@@ -77,6 +78,7 @@ def report(values: Mapping[str, str]) -> None:
     folder = Path(values["out"]) if values["out"] else own_folder(local) if local else Path(values["csv"]).parent
     what = WRITE[values["write"]]
     if (what or values["latex"]) and (len(frame) or local is None):
+        files.remove_old_parts(folder)
         written = write(study, folder, results, what, values["latex"], values["cost"] == "true")
         opened = [path for end in ("index.html", "README.md") for path in written if path.name == end] or written
         made = f"{counted(len(study.tables), 'table')}, {counted(len(written), 'file')}"

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kd_experiments.files import told_plainly
+from kd_experiments import files
 
 if sys.platform != "win32":  # where rows are never wrong, but two processes may compute the same one
     import fcntl
@@ -136,10 +136,14 @@ class DiskTable:
         self._device = device
         header = json.dumps({"format": _FORMAT_VERSION, **asdict(kind)}, sort_keys=True).encode().ljust(_HEADER)
         size = _HEADER + kind.size
-        with told_plainly(path):
+        with files.told_plainly(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             if not _is(path, header, size):
-                _create(path, header, size)
+                if path.exists():
+                    files.damaged(path, "or of another teacher: begun anew")
+                with files.new_file(path) as file:  # whoever uses a truncated or foreign one may keep it mapped
+                    file.write(header)
+                    file.truncate(size)  # sparse: takes room on the disk as it is filled
             with open(path, "r+b") as file:
                 self._map = mmap.mmap(file.fileno(), size)
             self._lock_file = open(path.with_suffix(".lock"), "ab")  # noqa: SIM115  # held as long as the table
@@ -158,8 +162,7 @@ class DiskTable:
         at_once = max(1, _PIECE // (self.kind.row_bytes + 2 * _AROUND))  # a row and its check sum
         for first in range(0, len(place), at_once):
             piece = slice(first, first + at_once)
-            rows[piece] = self._rows[place[piece]]
-            known[piece] = self._sum(rows[piece]) == self._sums[place[piece]]
+            known[piece] = self._known(place[piece], rows[piece])
             self._release()
         rows[~known] = 0
         return self._floats(rows), torch.from_numpy(np.flatnonzero(~known))
@@ -196,10 +199,20 @@ class DiskTable:
         """Runs of rows from the top: number of the first, rows as stored (n, columns), known or not (n,) bool."""
         at_once = max(1, _PIECE // self.kind.row_bytes)
         for first in range(0, self.kind.rows, at_once):
-            rows = self._rows[first : first + at_once].copy()
-            known = self._sum(rows) == self._sums[first : first + at_once]
+            piece = slice(first, first + at_once)
+            rows = np.empty_like(self._rows[piece])
+            known = self._known(piece, rows)
             self._release()
             yield first, torch.from_numpy(rows), torch.from_numpy(known)
+
+    def _known(self, place: np.ndarray | slice, rows: np.ndarray) -> np.ndarray:
+        """Copy the rows at `place` to `rows`; which are as they were written, (n,) bool."""
+        sums = self._sums[place].copy()  # first: another process may just write them, and writes the sums last
+        rows[...] = self._rows[place]
+        known: np.ndarray = self._sum(rows) == sums
+        if (sums[~known] != 0).any():
+            files.damaged(self.path, "its damaged rows are computed again")
+        return known
 
     def _sum(self, rows: np.ndarray) -> np.ndarray:
         """Check sums (n,) uint32, never 0, which an unwritten row has."""
@@ -225,12 +238,3 @@ def _is(path: Path, header: bytes, size: int) -> bool:
         return False
     with open(path, "rb") as file:
         return file.read(_HEADER) == header
-
-
-def _create(path: Path, header: bytes, size: int) -> None:
-    """A table that knows nothing; takes the place of a truncated or foreign one, which its users may keep mapped."""
-    temporary = path.with_suffix(".part")
-    with open(temporary, "wb") as file:
-        file.write(header)
-        file.truncate(size)  # sparse: takes room on the disk as it is filled
-    temporary.replace(path)

@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from kd_experiments import files
@@ -66,20 +65,10 @@ def locked(folder: Path, note: Callable[[str], None]) -> Iterator[None]:
         wait()
         yield
         return
-    with files.told_plainly(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        try:
-            lock.acquire(timeout=1)
-        except Timeout:
-            note(f"waiting for the process that works in {folder}")
-            lock.acquire()
-    try:
+    with files.locked(folder / ".lock", f"works in {folder}", note):
         files.remove_parts(folder)
         wait()
         yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager

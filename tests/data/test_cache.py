@@ -18,7 +18,7 @@ import torch
 
 from kd_experiments.data import cache
 from kd_experiments.data.cache import FOLDER, Facts, Stored, Writer, obtain
-from kd_experiments.data.cifar import stored_cifar10
+from kd_experiments.data.cifar import stored_cifar
 from kd_experiments.data.cinic10 import stored_cinic10
 from kd_experiments.errors import UserError
 from tests.conftest import PATIENCE, SOAK
@@ -166,7 +166,7 @@ def test_a_source_that_changes_is_noticed(tmp_path: Path) -> None:
 def test_nothing_is_written_beside_the_source(tmp_path: Path, builder: Builder) -> None:
     folder = write_cifar(tmp_path / "here")
     before = {(path, path.stat().st_mtime_ns) for path in (tmp_path / "here").rglob("*")}
-    assert stored_cifar10(config("cifar10", root=folder), tmp_path / "kept").built
+    assert stored_cifar(config("cifar10", root=folder), tmp_path / "kept").built
     assert {(path, path.stat().st_mtime_ns) for path in (tmp_path / "here").rglob("*")} == before
     (tmp_path / "data.tar.gz").touch()
     obtain(tmp_path / "data.tar.gz", "made", "f", builder, tmp_path / "kept")
@@ -182,7 +182,7 @@ def test_two_sources_do_not_share_a_place(origin: Path, builder: Builder, tmp_pa
 
 def test_nowhere_to_write_is_one_clear_error(origin: Path, builder: Builder, tmp_path: Path) -> None:
     (tmp_path / "kept").touch()
-    with pytest.raises(UserError, match=r"cannot be stored there.*paths.results=FOLDER"):
+    with pytest.raises(UserError, match=r"cannot be written.*paths.results=FOLDER"):
         get(origin, builder)
 
 
@@ -191,7 +191,7 @@ def test_a_full_disk_is_one_clear_error(origin: Path, builder: Builder) -> None:
         writer.append(IMAGES, LABELS)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(UserError, match="no space left for the decoded images"):
+    with pytest.raises(UserError, match="no space left on the device"):
         obtain(origin, "made", "f", build, origin.parent / "kept")
     assert {file.suffix for file in (origin.parent / "kept" / FOLDER).iterdir()} <= {".lock"}
     get(origin, builder)
@@ -206,7 +206,7 @@ def test_an_interrupted_build_leaves_nothing_behind(origin: Path, builder: Build
         obtain(origin, "made", "f", build, origin.parent / "kept")
     assert {file.suffix for file in (origin.parent / "kept" / FOLDER).iterdir()} <= {".lock"}
     place = get(origin, builder).folder
-    part = place.with_name(f"{place.name}.part")
+    part = place.with_name(f".{place.name}.part")
     part.mkdir()  # of a process that was killed
     (part / "images.npy").write_bytes(b"half")
     get(origin, builder, "changed")
@@ -277,7 +277,7 @@ def test_many_processes_build_it_once(tmp_path: Path, record_property: Callable[
             processes[number].kill()
     said = [process.communicate(timeout=PATIENCE)[1] for process in processes]
     assert all(process.returncode == 0 for number, process in enumerate(processes) if number not in gone), said
-    assert killed or sum("waiting for another process" in text for text in said) == 1
+    assert killed or sum("waiting for the process that builds" in text for text in said) == 1
     assert len(list(tmp_path.glob("built-*"))) == 1 + bool(killed)
     record_property("starts of one cache of data, some of them killed: built once more than its builder was", count)
 
@@ -285,9 +285,9 @@ def test_many_processes_build_it_once(tmp_path: Path, record_property: Callable[
 def test_cifar_is_cached_too(tmp_path: Path) -> None:
     folder = write_cifar(tmp_path)
     given = config("cifar10", root=folder)
-    first = stored_cifar10(given, tmp_path)
-    assert first.built and not stored_cifar10(given, tmp_path).built
+    first = stored_cifar(given, tmp_path)
+    assert first.built and not stored_cifar(given, tmp_path).built
     status = (folder / "test_batch").stat()
     os.utime(folder / "test_batch", ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000_000))
-    again = stored_cifar10(given, tmp_path)
+    again = stored_cifar(given, tmp_path)
     assert again.built and torch.equal(again.images, first.images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import http.server
 import os
@@ -16,13 +17,13 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision.datasets import CIFAR10, CIFAR100, utils
 
-from kd_experiments.data.cifar import COARSE, read_cifar10, read_cifar100
+from kd_experiments.data import cifar
+from kd_experiments.data.cifar import COARSE, read_cifar
 from kd_experiments.errors import UserError
 from tests.data.make_datasets import config, publish, write_cifar, write_cifar_archive
 
-READERS = {"cifar10": read_cifar10, "cifar100": read_cifar100}
 RELEASES: dict[str, Any] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 
 
@@ -33,7 +34,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def test_the_pixels_are_torchvisions(name: str, tmp_path: Path) -> None:
     folder = write_cifar(tmp_path, RELEASES[name])
-    source = READERS[name](config(name, root=folder), tmp_path / "data")
+    source = read_cifar(config(name, root=folder), tmp_path / "data")
     for train, images, labels in (
         (True, source.train_images, source.train_labels),
         (False, source.test_images, source.test_labels),
@@ -49,9 +50,9 @@ def test_the_pixels_are_torchvisions(name: str, tmp_path: Path) -> None:
 
 def test_cifar100_knows_its_coarse_classes(tmp_path: Path) -> None:
     write_cifar(tmp_path, CIFAR100)
-    assert read_cifar100(config("cifar100", root=tmp_path), tmp_path).coarse == COARSE[:10]
+    assert read_cifar(config("cifar100", root=tmp_path), tmp_path).coarse == COARSE[:10]
     write_cifar(tmp_path, CIFAR10)
-    assert read_cifar10(config("cifar10", root=tmp_path), tmp_path).coarse is None
+    assert read_cifar(config("cifar10", root=tmp_path), tmp_path).coarse is None
     assert set(Counter(COARSE).values()) == {5} and set(COARSE) == set(range(20))
     # beaver, dolphin, otter, seal, whale; and maple, oak, palm, pine, willow
     assert [COARSE[fine] for fine in (4, 30, 55, 72, 95)] == [0] * 5
@@ -66,7 +67,7 @@ def test_the_folder_is_found(place: str, tmp_path: Path, monkeypatch: pytest.Mon
     if place == "itself":
         folder = folder.rename(where / "under another name")
     root = {"itself": folder, "parent": where}.get(place)
-    source = read_cifar10(config("cifar10", root=root), tmp_path / "kept")
+    source = read_cifar(config("cifar10", root=root), tmp_path / "kept")
     assert len(source.train_labels) == 100 and len(source.test_labels) == 20
 
 
@@ -75,9 +76,31 @@ def test_an_archive_is_unpacked_into_the_data_folder(name: str, root: str, tmp_p
     archive = write_cifar_archive(tmp_path / "packed", RELEASES[name])
     given = config(name, root=archive if root == "file" else archive.parent)
     for _ in range(2):  # the second time it is there
-        assert len(READERS[name](given, tmp_path / "kept").test_labels) == 20
+        assert len(read_cifar(given, tmp_path / "kept").test_labels) == 20
     assert (tmp_path / "kept" / RELEASES[name].base_folder).is_dir()
     assert not (archive.parent / RELEASES[name].base_folder).exists()
+
+
+def test_what_was_unpacked_by_half_is_unpacked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk leaves nothing; of what a version before this one left, whoever has waited for the lock makes it."""
+    archive = write_cifar_archive(tmp_path / "packed")
+    given, kept = config("cifar10", root=archive), tmp_path / "kept" / CIFAR10.base_folder
+    unpack = utils.extract_archive
+
+    def full(source: str, target: str) -> None:
+        unpack(source, target)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(utils, "extract_archive", full)
+    with pytest.raises(UserError, match="no space left"):
+        read_cifar(given, tmp_path / "kept")
+    assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [".lock"]
+    monkeypatch.setattr(utils, "extract_archive", unpack)
+    kept.mkdir()
+    (kept / "data_batch_1").touch()
+    assert len(read_cifar(given, tmp_path / "kept").test_labels) == 20
+    monkeypatch.setattr(utils, "extract_archive", full)
+    assert cifar._unpack(CIFAR10, archive, kept) == kept, "while it waited another process has unpacked it"
 
 
 @pytest.fixture
@@ -103,12 +126,12 @@ def test_a_download_is_verified_and_unpacked(
     monkeypatch.setattr(CIFAR10, "url", f"{mirror[1]}/{archive.name}")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"add dataset\.download=true"):
-        read_cifar10(config("cifar10"), tmp_path / "kept")
+        read_cifar(config("cifar10"), tmp_path / "kept")
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / CIFAR10.filename).write_bytes(b"half of it")
-    assert len(read_cifar10(config("cifar10", download=True), tmp_path / "kept").train_labels) == 100
+    assert len(read_cifar(config("cifar10", download=True), tmp_path / "kept").train_labels) == 100
     archive.unlink()  # and from now on the one that was fetched is enough
-    assert len(read_cifar10(config("cifar10"), tmp_path / "kept").train_labels) == 100
+    assert len(read_cifar(config("cifar10"), tmp_path / "kept").train_labels) == 100
 
 
 def test_a_download_that_fails_says_what_to_do(
@@ -116,32 +139,32 @@ def test_a_download_that_fails_says_what_to_do(
 ) -> None:
     monkeypatch.setattr(CIFAR10, "url", f"{mirror[1]}/nowhere.tar.gz")
     with pytest.raises(UserError, match=r"could not be downloaded.*yourself"):
-        read_cifar10(config("cifar10", root=tmp_path, download=True), tmp_path)
+        read_cifar(config("cifar10", root=tmp_path, download=True), tmp_path)
 
 
 def test_another_archive_is_one_clear_error(name: str, tmp_path: Path) -> None:
     archive = write_cifar_archive(tmp_path, RELEASES[name])
     archive.write_bytes(archive.read_bytes()[:-2000])
     with pytest.raises(UserError, match=f"MD5 is .*{RELEASES[name].tgz_md5}; the file is incomplete"):
-        READERS[name](config(name, root=tmp_path), tmp_path)
+        read_cifar(config(name, root=tmp_path), tmp_path)
     assert not (tmp_path / RELEASES[name].base_folder).exists()
 
 
 def test_a_wrong_folder_says_what_is_in_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such folder"):
-        read_cifar10(config("cifar10", root=tmp_path / "nowhere"), tmp_path)
+        read_cifar(config("cifar10", root=tmp_path / "nowhere"), tmp_path)
     with pytest.raises(UserError, match=r"expected the folder cifar-10-batches-py.*but it is empty"):
-        read_cifar10(config("cifar10", root=tmp_path), tmp_path)
+        read_cifar(config("cifar10", root=tmp_path), tmp_path)
     folder = write_cifar(tmp_path, CIFAR100)
     with pytest.raises(UserError, match=r"holds meta, test, train"):
-        read_cifar10(config("cifar10", root=folder), tmp_path)
+        read_cifar(config("cifar10", root=folder), tmp_path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     folder = write_cifar(tmp_path)
     (folder / "data_batch_4").unlink()
     with pytest.raises(UserError, match="data_batch_4 missing; a complete CIFAR10 folder holds"):
-        read_cifar10(config("cifar10", root=folder), tmp_path)
+        read_cifar(config("cifar10", root=folder), tmp_path)
 
 
 class Malicious:
@@ -160,9 +183,9 @@ def test_another_file_is_never_opened(file: str, tmp_path: Path) -> None:
     trace = tmp_path / "executed"
     (folder / file).write_bytes(pickle.dumps({"data": Malicious(f"touch {trace}")}))
     with pytest.raises(UserError, match=rf"{file}: its MD5 is .* another one is not opened; .* dataset=image_folder"):
-        read_cifar10(config("cifar10", root=folder), tmp_path)
+        read_cifar(config("cifar10", root=folder), tmp_path)
     assert not trace.exists()
     publish(folder, CIFAR10)  # the attack is a real one
     with pytest.raises(Exception):  # noqa: B017  # whatever its result leads to
-        read_cifar10(config("cifar10", root=folder), tmp_path)
+        read_cifar(config("cifar10", root=folder), tmp_path)
     assert trace.exists()

@@ -160,6 +160,34 @@ def test_mistakes_are_explained(name: str, settings: list[str], words: str) -> N
         prepare(name, settings)
 
 
+def test_damage_is_one_clear_line(raw: Path) -> None:
+    """The index and the images have check sums; a shard that is removed is written again, the same."""
+    out = prepared(raw)
+    index, shard = out / "shards.npz", out / "train" / "64-000000.tar"
+    whole = {path: path.read_bytes() for path in (index, shard)}
+    right = read(out).train.images[0]
+    index.write_bytes(flipped(whole[index], len(whole[index]) // 2))
+    with pytest.raises(UserError, match=r"shards\.npz: damaged; prepare the shards again"):
+        read(out)
+    prepared(raw)
+    images = read(out).train.images
+    assert isinstance(images, ImageFiles)
+    offset = int(images.names[0].split(b":")[1])
+    shard.write_bytes(flipped(whole[shard], offset + 900))
+    with pytest.raises(UserError, match=rf"64-000000\.tar: damaged at byte {offset}; remove it and prepare the shards"):
+        images[0]
+    shard.write_bytes(whole[shard][:5000])
+    with pytest.raises(UserError, match=r"64-000000\.tar: damaged .*; remove it"):
+        prepared(raw)
+    shard.unlink()
+    prepared(raw)
+    assert torch.equal(read(out).train.images[0], right) and shard.read_bytes() == whole[shard]
+
+
+def flipped(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
 def test_shards_too_small_for_the_run_are_refused(raw: Path) -> None:
     with pytest.raises(UserError, match=r"made 64 pixels small.*prepare them with size=73"):
         read(prepared(raw), image_size=64)

@@ -86,7 +86,7 @@ def test_a_foreign_table_is_built_anew(tmp_path: Path, change: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("spoil", ["truncated", "lengthened", "emptied", "not a table"])
-def test_a_spoiled_table_is_built_anew(tmp_path: Path, spoil: str) -> None:
+def test_a_spoiled_table_is_built_anew(tmp_path: Path, spoil: str, capsys: pytest.CaptureFixture[str]) -> None:
     path, views = tmp_path / "t", torch.zeros(5, dtype=torch.long)
     DiskTable(path, KIND, CPU).put(torch.arange(5), views, torch.ones(5, 2))
     content = path.read_bytes()
@@ -96,9 +96,10 @@ def test_a_spoiled_table_is_built_anew(tmp_path: Path, spoil: str) -> None:
         ]
     )
     assert everyone(DiskTable(path, KIND, CPU), views)[1] == [0, 1, 2, 3, 4]
+    assert capsys.readouterr().err.count("or of another teacher: begun anew") == 1
 
 
-def test_a_torn_row_is_not_believed(tmp_path: Path) -> None:
+def test_a_torn_row_is_not_believed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, views = tmp_path / "t", torch.zeros(5, dtype=torch.long)
     DiskTable(path, KIND, CPU).put(torch.arange(5), views, torch.arange(1.0, 11.0).reshape(5, 2))
     content = bytearray(path.read_bytes())
@@ -106,7 +107,11 @@ def test_a_torn_row_is_not_believed(tmp_path: Path) -> None:
     rows[0, 1] = 0.0  # half of a row was never written
     rows[[3, 6]] = rows[[6, 3]]  # two rows stand in each other's places
     path.write_bytes(content)
-    assert everyone(DiskTable(path, KIND, CPU), views)[1] == [0, 1, 2]
+    table = DiskTable(path, KIND, CPU)
+    for _ in range(2):
+        assert everyone(table, views)[1] == [0, 1, 2]
+    assert everyone(table, views + 1)[1] == [0, 1, 2, 3, 4], "never written, hence nothing to say"
+    assert capsys.readouterr().err.count("its damaged rows are computed again") == 1
 
 
 def test_table_and_live_teacher_say_the_same_bit_for_bit(data: Any, tmp_path: Path) -> None:
