@@ -6,14 +6,23 @@ import errno
 import os
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from kd_experiments import files
+from kd_experiments import files, known
+from kd_experiments.data import cache
 from kd_experiments.errors import UserError
+from kd_experiments.teachers.view_table import DiskTable, TableKind
+from kd_experiments.tracking.record import RunFolder, read_teacher_record
+from tests.reporting.synthetic import record, write
+
+CPU = torch.device("cpu")
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
@@ -86,6 +95,100 @@ def test_no_flipped_bit_is_believed(tmp_path: Path, name: str, capsys: pytest.Ca
         again = read(path)
         assert again is None or (name == "x.json" and again == right)
     assert capsys.readouterr().err.count("damaged") == 1
+
+
+def a_record(folder: Path) -> tuple[Path, Callable[[], Any]]:
+    write(folder, record())
+    (path,) = folder.glob("runs/*/record.json")
+    return path, RunFolder(path.parent).read
+
+
+def a_history(folder: Path) -> tuple[Path, Callable[[], Any]]:
+    run = RunFolder(folder)
+    run.write_history([{"epoch": 0.0, "loss": 1.5}, {"epoch": 1.0, "loss": 1.25}])
+    return run.history_file, lambda: files.read_table(run.history_file)
+
+
+def a_selection(folder: Path) -> tuple[Path, Callable[[], Any]]:
+    RunFolder(folder).write_columns("selected.csv", {"training_image": list(range(0, 90, 7))})
+    return folder / "selected.csv", lambda: files.read_table(folder / "selected.csv")
+
+
+def a_teacher(folder: Path) -> tuple[Path, Callable[[], Any]]:
+    made, path = record(), folder / "record.json"
+    kept = {name: made[name] for name in ("schema", "identity", "machine")}
+    files.write_json(path, {**kept, "facts": made["teacher"]})
+    return path, lambda: read_teacher_record(path)
+
+
+def an_answer(folder: Path) -> tuple[Path, Callable[[], Any]]:
+    """Which run a configuration is."""
+    given = {"paths": {"results": str(folder)}, "dataset": {}, "teacher": {}}
+    known.remember(given, known.Known("0" * 16, None, "kd on digits"))
+    return next(folder.glob("known/*.json")), lambda: known.look_up(given)
+
+
+def a_table(folder: Path) -> tuple[Path, Callable[[], Any]]:
+    """None if any of its rows is not believed."""
+    kind, samples = TableKind("t", 5, 1, "pad1", 7, "float32"), torch.arange(5)
+    asked = samples, torch.zeros_like(samples)
+    DiskTable(folder / "t", kind, CPU).put(*asked, torch.arange(35.0).reshape(5, 7))
+
+    def read() -> Any:
+        rows, missing = DiskTable(folder / "t", kind, CPU).get(*asked)
+        return None if len(missing) else rows
+
+    return folder / "t", read
+
+
+def a_cache(folder: Path, name: str) -> tuple[Path, Callable[[], Any]]:
+    """None if it is built again."""
+
+    def build(writer: cache.Writer) -> cache.Facts:
+        writer.append(np.arange(96, dtype=np.uint8).reshape(8, 3, 2, 2), np.arange(8) % 2)
+        return cache.Facts(5, ("a", "b"))
+
+    place = cache.obtain(folder, "made", "f", build, folder / "kept").folder
+
+    def read() -> Any:
+        stored = cache._read(place, folder, "f")
+        return None if stored is None else (stored.images.tolist(), stored.labels.tolist(), stored.facts)
+
+    return place / name, read
+
+
+KINDS = {
+    "record": a_record,
+    "history": a_history,
+    "selected": a_selection,
+    "teacher's record": a_teacher,
+    "known": an_answer,
+    "table": a_table,
+    **{f"cache's {name}": partial(a_cache, name=name) for name in ("images.npy", "labels.npy", "meta.json")},
+}
+
+
+@pytest.mark.counts("flipped bits in a file of a kind: none believed", 40)
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_flipped_bit_in_any_kind_of_file_is_believed(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By those who read it in a run: weights, checkpoints, outputs and scores are of the kinds above, shards have a
+    test of their own.
+    """
+    path, read = KINDS[kind](tmp_path)
+    whole, right = path.read_bytes(), read()
+    assert right is not None
+    capsys.readouterr()
+    for bit in np.random.default_rng(0).choice(8 * len(whole), 40, replace=False):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        again = read()
+        assert again is None or str(again) == str(right), bit
+        path.write_bytes(whole)  # a table is begun anew where its header is damaged
+    assert str(read()) == str(right)
+    assert capsys.readouterr().err.count("damaged") == (0 if kind.endswith(".npy") else 1)
 
 
 def test_neither_pipes_nor_devices_are_read(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from kd_experiments import own_code
+from kd_experiments import own_code, stopping
 from kd_experiments.errors import UserError, did_you_mean
 
 
@@ -19,15 +19,16 @@ def asks_for_help(arguments: Sequence[str], text: str) -> bool:
 
 
 def answered(action: Callable[[], int], arguments: Sequence[str]) -> int:
-    """The exit code of a command: what it returns, 2 for a mistake of the user, 130 if it is interrupted."""
+    """The exit code of a command: what it returns, 2 for a mistake of the user, 143 or 130 if it is asked to stop."""
     try:
-        code = action()
+        with stopping.listening():
+            code = action()
         sys.stdout.flush()
         return code
     except UserError as error:
         return _say(f"error: {error}", 2)
-    except KeyboardInterrupt:
-        return _say("interrupted; the same command goes on where it stopped", 130)
+    except stopping.Stopped as error:
+        return _say("stopped; the same command goes on from where it was", error.exit_code)
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from kd_experiments.errors import UserError, did_you_mean
+from kd_experiments.cli.arguments import answered
+from kd_experiments.errors import did_you_mean
 
 
 def main(arguments: list[str]) -> int:
@@ -28,13 +29,12 @@ def main(arguments: list[str]) -> int:
             print(f"error: {arguments[0]}: no such command{near}", file=sys.stderr)
         print(usage, file=sys.stderr)
         return 2
-    try:
-        lines = prepare(arguments[1], arguments[2:])
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print("\n".join(lines))
-    return 0
+
+    def prepared() -> int:
+        print("\n".join(prepare(arguments[1], arguments[2:])))
+        return 0
+
+    return answered(prepared, arguments)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,16 @@ from typing import Any, ClassVar, Literal
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
+from kd_experiments import stopping
 from kd_experiments.cli import guard
 from kd_experiments.sweeping.definitions import expand, laid_over
 from kd_experiments.sweeping.outcome import read_outcome
 from kd_experiments.sweeping.progress import began
 from kd_experiments.sweeping.run_status import is_running
 
-guard.install()  # a launcher's worker imports this module before it composes its job
+# A launcher's worker imports this module before it composes its job.
+guard.install()
+stopping.in_worker()
 
 Became = Literal["done", "skipped", "diverged", "failed", "running", "not run"]
 _WORDS: dict[Became, str] = {
@@ -53,6 +56,7 @@ class SweepReport(Callback):
         self.results = Path(config.paths.results)
         self.name = config.hydra.runtime.choices.get("sweeps")
         began(self.folder, self.jobs)
+        stopping.sweeping(lambda: any(self._became(number)[0] == "running" for number in self._numbers_found()))
         SweepReport.current = self
 
     @property

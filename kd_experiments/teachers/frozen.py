@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from kd_experiments import stopping
 from kd_experiments.data.dataset import Data
 from kd_experiments.networks import Network, Output
 from kd_experiments.teachers.view_table import ViewTable
@@ -47,6 +48,7 @@ class TabulatedTeacher:
         for wait in (False, True):  # first what nobody is working on
             left = []
             for samples in waiting:
+                stopping.stop_if_asked()
                 with self._tables[0].claim(samples, wait) as mine:
                     if mine:
                         self._answer(samples, views, said)

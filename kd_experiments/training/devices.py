@@ -22,6 +22,7 @@ _BFLOAT16 = "+BF16"
 # Of mallopt(3): blocks below 1 GiB come from the heap, whose end is kept up to 1 GiB and grows by 64 MiB.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _MALLOPT = {_M_MMAP_THRESHOLD: 2**30, _M_TRIM_THRESHOLD: 2**30, _M_TOP_PAD: 2**26}
+_OUT_OF_MEMORY = ("allocate memory", "not enough memory", "out of memory", "_STATUS_ALLOC_FAILED")
 _precision: Precision = "auto"  # of this process, like its number of threads
 _all_threads: int | None = None  # how many there were before a run stated a number
 
@@ -148,8 +149,8 @@ def give_back_memory() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Did an allocation fail, on whatever device? On the CPU torch says so in words only."""
-    said = isinstance(error, RuntimeError) and ("allocate memory" in str(error) or "not enough memory" in str(error))
+    """Did an allocation fail, on whatever device? Often torch says so in words only."""
+    said = isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
     return said or isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 from kd_experiments import files, stopping
-from kd_experiments.training import parallel
+from kd_experiments.training import devices, parallel
 from kd_experiments.training.loop import Training
 
 Row = dict[str, float]
@@ -28,9 +29,7 @@ def train_in(
     that a stop between the two is made good at the next start. `snapshots_after` counts epochs from 1.
     """
     checkpoint = folder / "checkpoint.pt"
-    saved = files.load_own(checkpoint)
-    if saved is not None:
-        training.restore(saved)
+    if _restored(training, checkpoint):
         on_restored(training.history)
     network = training.learners[0].result
 
@@ -49,3 +48,24 @@ def train_in(
         if parallel.processes() == 1:  # in the middle of an epoch; several processes have finished different steps
             files.save(checkpoint, training.state())
         raise
+    except RuntimeError:
+        if parallel.processes() > 1:  # another one has stopped first, and this one waited for what it would have sent
+            stopping.stop_if_asked()
+        raise
+
+
+def _restored(training: Training, checkpoint: Path) -> bool:
+    """Go on from a checkpoint, where there is one that fits; one of another version is told as damaged."""
+    saved = files.load_own(checkpoint)
+    if saved is None:
+        return False
+    fresh = copy.deepcopy(training.state())
+    try:
+        training.restore(saved)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if devices.is_out_of_memory(error):
+            raise
+        training.restore(fresh)
+        files.damaged(checkpoint)
+        return False
+    return True

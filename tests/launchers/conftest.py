@@ -29,6 +29,7 @@ def start(results: Path, *more: str, environment: dict[str, str] | None = None) 
     return subprocess.Popen(
         command,
         cwd=results.parent,
+        start_new_session=True,
         env=(environment or dict(os.environ)) | {"RAY_USAGE_STATS_ENABLED": "0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -29,6 +29,23 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 10"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_an_allocation_that_failed_is_known(error: Exception, expected: bool) -> None:
+    assert devices.is_out_of_memory(error) == expected
+
+
+@pytest.mark.parametrize(
     ("count", "number", "expected"), [(1, 5, "cuda"), (2, 0, "cuda:0"), (2, 3, "cuda:1"), (4, 6, "cuda:2")]
 )
 @pytest.mark.parametrize("wanted", ["auto", "cuda"])
