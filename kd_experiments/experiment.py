@@ -22,6 +22,7 @@ from kd_experiments.data.dataset import Data
 from kd_experiments.errors import UserError, did_you_mean
 from kd_experiments.networks.deployed import Deployed
 from kd_experiments.reporting.frame import runs as every_run
+from kd_experiments.single_run import memory_told
 from kd_experiments.single_run import run as run_config
 from kd_experiments.teachers.obtain import Teacher, Wanted
 from kd_experiments.tracking.display import Display
@@ -78,10 +79,11 @@ def samples(signature: str, results: str | Path = "results", imports: Sequence[s
     """
     folder, record = _complete(signature, Path(results))
     path = folder.path / per_sample.NAME
-    if not path.exists():
+    if files.read_table(path) is None:
         with _own_code(imports, record):
             config = check(_found_at(Path(results), record.config))
-            per_sample.write(config, folder, lambda data: _teacher(config, record, data))
+            with memory_told(config):
+                per_sample.write(config, folder, lambda data: _teacher(config, record, data))
     return pd.read_csv(path)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from kd_experiments import files
+from kd_experiments import facts, files
 from kd_experiments.cli import layers
 from kd_experiments.config import Config
 from kd_experiments.data.dataset import Data
@@ -63,7 +63,7 @@ def _of_teacher(config: Config, folder: RunFolder, teacher: Teacher, data: Data)
     probabilities = said.logits.softmax(1)
     predicted = probabilities.argmax(1)
     wrong = predicted != data.train.labels
-    selected = _selected(config, folder, data)
+    selected = _selected(config, folder, teacher, data)
     revised = torch.zeros_like(wrong) if config.revision.is_none else wrong & selected
     found: Columns = {
         "teacher_prediction": predicted.tolist(),
@@ -85,10 +85,15 @@ def _influence(config: Config) -> Selection:
     return build_choice(SELECTIONS, layers.choice_values("selection", "influence", config.values), "selection")
 
 
-def _selected(config: Config, folder: RunFolder, data: Data) -> Tensor:
-    """Whom the teacher taught, (N,) bool, as the run wrote it down."""
+def _selected(config: Config, folder: RunFolder, teacher: Teacher, data: Data) -> Tensor:
+    """Whom the teacher taught, (N,) bool, as the run wrote it down; where that is damaged, as it would again."""
     everyone = torch.ones(len(data.train), dtype=torch.bool, device=data.device)
     if config.selection.is_everyone:
         return everyone
-    chosen = [int(line) for line in (folder.path / "selected.csv").read_text().split()[1:]]
+    kept = files.read_table(folder.path / "selected.csv")
+    if kept is None:
+        mask = config.selection.mask(teacher.selection_scores(config.selection))
+        facts.of_selection(config, mask, data, folder)
+        return mask.to(data.device).bool()
+    chosen = [int(line) for line in kept.split()[1:]]
     return torch.isin(data.train.origin.to(data.device), torch.tensor(chosen, device=data.device))

@@ -125,3 +125,6 @@ def move_towards(averages: list[Tensor], current: list[Tensor], weight: Tensor) 
 def end_workers(batches: Any) -> None:
     """End the processes of a DataLoader's iterator at once, not when the last mention of it is forgotten."""
     batches._shutdown_workers()
+    for worker in batches._workers:  # which take no SIGTERM: one that hangs is still there
+        if worker.is_alive():
+            worker.kill()

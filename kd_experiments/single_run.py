@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -43,14 +44,15 @@ def run(
 def _run(config: Config, display: Display, number: int, typed: Sequence[str], sweep: str | None) -> Record:
     parallel.start(config.device)
     folder = RunFolder(config.results / "runs" / identity.signature(config))
-    with parallel.locked(folder.path, display.note):
+    with parallel.locked(folder.path, display.announce):
         record = None if config.rerun else folder.done()
         if record is not None:
             display.note(already_done(record, folder.record_file, digests.changed(record.code)))
         else:
             record = _do(config, folder, display, devices.pick(config.device, number), typed, sweep)
-        if config.samples and not (folder.path / per_sample.NAME).exists():
-            per_sample.write(config, folder, lambda data: obtain_teacher(config, data, display))
+        if config.samples and files.read_table(folder.path / per_sample.NAME) is None:
+            with memory_told(config):
+                per_sample.write(config, folder, lambda data: obtain_teacher(config, data, display))
     for line in summary_lines(record, folder.record_file):
         display.note(line)
     return record
@@ -61,9 +63,11 @@ def _do(
 ) -> Record:
     """Train, measure and write everything down, whatever happens."""
     require(config.tracking)
+    before = folder.read()
     parallel.wait()  # until every process has read the record
-    if config.rerun:
+    if config.rerun and (before is None or before.status != "running"):  # which one that has begun to repeat it is
         folder.forget()
+    files.remove_old_parts(config.results)
     devices.make_deterministic(device, config.threads, config.precision)
     display.log = folder.append_log
     record = facts.of_run(config, folder, device, typed, sweep)
@@ -73,20 +77,19 @@ def _do(
     started = time.perf_counter()
     story = Story(config, folder, display, tracker, record)
     try:
-        story.tell(device)
+        with memory_told(config):
+            story.tell(device)
         story.record = story.record.but(status="complete")
     except stopping.Stopped:
         display.stop()
         raise  # half done, as the record says: "running", and nobody works on it
     except BaseException as error:
         display.stop()
-        if devices.is_out_of_memory(error):
-            error = UserError(_out_of_memory(config, device))
         reason = str(error) if isinstance(error, UserError) else traceback.format_exc()
         status = "diverged" if isinstance(error, Diverged) else "failed"
         story.record = story.record.but(status=status, error=reason)
         folder.append_log(reason)
-        raise error
+        raise
     finally:
         seconds = {**story.record.timing, "this_call_seconds": time.perf_counter() - started}
         story.record = story.record.but(finished=facts.now(), timing=seconds)
@@ -182,14 +185,22 @@ def obtain_teacher(config: Config, data: Data, display: Display) -> Teacher:
     return Teacher(Wanted(config.teacher, known, folder, config.data_folder, config.capture == "auto"), data, display)
 
 
-def _out_of_memory(config: Config, device: torch.device) -> str:
-    """What was too large, and what to lower."""
-    teacher = f" with its teacher {config.teacher.network}" if config.source == "teacher" else ""
-    less = "recipe.batch_size" + (", teacher.recipe.batch_size" if teacher else "")
-    return (
-        f"out of memory on {device.type}: {config.student.network}{teacher}, batches of {config.recipe.batch_size} "
-        f"images; lower {less}, or give precision=bfloat16 or a smaller network; what was trained before is kept"
-    )
+@contextlib.contextmanager
+def memory_told(config: Config) -> Iterator[None]:
+    """Where memory ends inside, say what was too large, and what to lower."""
+    try:
+        yield
+    except Exception as error:
+        if not devices.is_out_of_memory(error):
+            raise
+        others = {"teacher": config.teacher.network, "peer": config.peer.network, "none": None}
+        beside = others[config.source]
+        less = "recipe.batch_size" + (", teacher.recipe.batch_size" if config.source == "teacher" else "")
+        raise UserError(
+            f"out of memory on {devices.pick(config.device).type}: {config.student.network}"
+            f"{f' with its {config.source} {beside}' if beside else ''}, batches of {config.recipe.batch_size} images; "
+            f"lower {less}, or give precision=bfloat16 or a smaller network; what was trained before is kept"
+        ) from error
 
 
 def snapshot_epochs(count: int, epochs: int) -> set[int]:

@@ -60,6 +60,20 @@ def test_samples_agree_with_the_record(record: Record, results: Path) -> None:
     assert fit == pytest.approx(record.metrics["train_top1_last"], abs=1e-3)
 
 
+def test_a_damaged_selection_or_table_of_samples_is_made_again(
+    record: Record, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right, run = kd.samples(record.signature, results), results / "runs" / record.signature
+    for name in ("selected.csv", "samples.csv"):
+        whole = (run / name).read_bytes()
+        (run / name).write_bytes(whole[:-2] + bytes([whole[-2] ^ 1]) + b"\n")  # one digit is another one
+        if name == "selected.csv":
+            (run / "samples.csv").unlink()
+        assert kd.samples(record.signature, results).equals(right)
+        assert (run / name).read_bytes() == whole
+        assert capsys.readouterr().err.count(f"{name}: damaged") == 1
+
+
 def test_samples_are_made_when_they_are_asked_for(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli("method=none").code == 0
     (run,) = (tmp_path / "runs").iterdir()

@@ -17,11 +17,13 @@ from typing import Any
 import pytest
 import torch
 
+from kd_experiments import files, stopping
 from kd_experiments.config import check
 from kd_experiments.identity import signature
 from kd_experiments.single_run import run
 from kd_experiments.tracking.display import Display
 from kd_experiments.training import devices
+from kd_experiments.training.loop import Training
 from tests.conftest import PATIENCE, TINY, Cli, composed, records, shared_teachers
 
 
@@ -80,6 +82,43 @@ def test_a_finished_run_is_not_repeated_unless_asked(cli: Cli, tmp_path: Path) -
     assert cli("method=kd", "rerun=true", shared_teachers()).code == 0
     assert path.stat().st_mtime_ns > before
     assert len(records(tmp_path)) == 1
+
+
+def test_a_repetition_that_was_stopped_goes_on(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler types the same again, rerun=true included."""
+    again = ("method=none", "rerun=true", "recipe.epochs=3")
+    assert cli(*again).code == 0
+    epochs, train_epoch = [], Training.train_epoch
+
+    def counted(self: Training, epoch: int) -> dict[str, float]:
+        epochs.append(epoch)
+        if len(epochs) == 2:
+            raise stopping.Stopped(signal.SIGTERM)
+        return train_epoch(self, epoch)
+
+    monkeypatch.setattr(Training, "train_epoch", counted)
+    assert cli(*again).code == 143
+    assert cli(*again).code == 0
+    assert epochs == [0, 1, 1, 2]
+
+
+def test_a_checkpoint_of_another_version_is_no_checkpoint(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its check sum is right, but it holds something else, from the start or further on: told, and trained anew."""
+    for place, content in (("a", {}), ("b", {"learners": "x"}), ("c", None)):
+        given = (f"paths.results={tmp_path / place}", "method=none", "recipe.epochs=1")
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "write_record", lambda path, record: None)  # the run is never complete
+            assert cli(*given).code == 0
+        (path,) = (tmp_path / place).glob("runs/*/checkpoint.pt")
+        right = files.load_own(path)
+        del right["history"]
+        files.save(path, right if content is None else content)
+        answer = cli(*given)
+        assert answer.code == 0 and "checkpoint.pt: damaged" in answer.err
+    states = [weights(tmp_path / place, records(tmp_path / place)[0]) for place in "abc"]
+    assert all(same_weights(states[0], other) for other in states[1:])
 
 
 def test_repeating_gives_the_same_weights(tmp_path: Path) -> None:

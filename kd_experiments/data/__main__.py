@@ -10,15 +10,15 @@ from kd_experiments.errors import did_you_mean
 
 def main(arguments: list[str]) -> int:
     """The exit code: 0, or 2 for a mistake of the user or missing data."""
+    return answered(lambda: _answer(arguments), arguments)
+
+
+def _answer(arguments: list[str]) -> int:
     from kd_experiments import own_code
     from kd_experiments.data.prepare import USAGE, names, prepare
 
-    try:
-        arguments = own_code.taken_from(arguments)
-        own_code.load()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    arguments = own_code.taken_from(arguments)
+    own_code.load()
     usage = USAGE.format(names=", ".join(names()))
     if {"-h", "--help"} & set(arguments):
         print(usage)
@@ -29,12 +29,8 @@ def main(arguments: list[str]) -> int:
             print(f"error: {arguments[0]}: no such command{near}", file=sys.stderr)
         print(usage, file=sys.stderr)
         return 2
-
-    def prepared() -> int:
-        print("\n".join(prepare(arguments[1], arguments[2:])))
-        return 0
-
-    return answered(prepared, arguments)
+    print("\n".join(prepare(arguments[1], arguments[2:])))
+    return 0
 
 
 if __name__ == "__main__":

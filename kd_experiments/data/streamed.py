@@ -26,6 +26,7 @@ from kd_experiments.data.strong_views import rand_augment
 from kd_experiments.errors import UserError
 from kd_experiments.private import end_workers
 from kd_experiments.randomness import derive, ranking
+from kd_experiments.stopping import EXIT_CODES
 
 # Images that a process decodes before it hands them over: it has twice as many ready at most, whatever the batch size.
 PIECE = 64
@@ -138,34 +139,28 @@ def sampled_statistics(files: ImageFiles, seed: int, workers: int) -> tuple[Tens
         return statistics_of(torch.stack([pixel_counts(images) for images in found]).sum(0))
 
 
+@dataclass(eq=False)
 class _Pieces(Dataset[Tensor | str]):
     """Piece i is the images `index[start:stop]` for (start, stop) = `bounds[i]`, or what is wrong with one of them.
 
     An exception would reach the run with a traceback for its message.
     """
 
-    def __init__(
-        self,
-        files: ImageFiles,
-        index: NDArray[np.int64],
-        bounds: Sequence[tuple[int, int]],
-        augmentation: Augmentation | None,
-    ) -> None:
-        self._files = files
-        self._index = index
-        self._bounds = bounds
-        self._augmentation = augmentation
+    files: ImageFiles
+    index: NDArray[np.int64]
+    bounds: Sequence[tuple[int, int]]
+    augmentation: Augmentation | None
 
     def __len__(self) -> int:
-        return len(self._bounds)
+        return len(self.bounds)
 
     def __getitem__(self, piece: int) -> Tensor | str:
-        index = self._index[slice(*self._bounds[piece])]
-        images = torch.empty((len(index), *self._files.shape[1:]), dtype=torch.uint8)
-        augmentation, size = self._augmentation, self._files.size
+        index = self.index[slice(*self.bounds[piece])]
+        images = torch.empty((len(index), *self.files.shape[1:]), dtype=torch.uint8)
+        augmentation, size = self.augmentation, self.files.size
         numbers = augmentation.numbers(index) if augmentation is not None else []
         for place, sample in enumerate(index.tolist()):
-            path = self._files.path(sample)
+            path = self.files.path(sample)
             try:
                 shown = centre(path, size) if augmentation is None else augmentation.show(path, numbers[place], size)
             except BrokenImage as error:
@@ -186,9 +181,9 @@ def _decoded(pieces: _Pieces, workers: int, device: torch.device) -> Generator[T
         num_workers=workers,
         pin_memory=cuda,
         generator=torch.Generator(),  # it draws a number, not from the stream that dropout reads
-        worker_init_fn=_leave_interrupts_to_the_run,
+        worker_init_fn=_leave_signals_to_the_run,
     )
-    with _interrupts_wait():
+    with _signals_wait():
         found = iter(loader)
     try:
         for piece in found:
@@ -202,21 +197,23 @@ def _decoded(pieces: _Pieces, workers: int, device: torch.device) -> Generator[T
 
 
 @contextlib.contextmanager
-def _interrupts_wait() -> Iterator[None]:
-    """Ctrl-C acts after the block: while a process is forked, Python may print and forget the exception it raises."""
+def _signals_wait() -> Iterator[None]:
+    """They act after the block: while a process is forked, Python may print and forget the exception they raise."""
     if threading.current_thread() is not threading.main_thread():  # no handlers are called there, nor can be set
         yield
         return
     came: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in EXIT_CODES}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        if came:
-            signal.raise_signal(signal.SIGINT)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
-def _leave_interrupts_to_the_run(worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal; the run ends its workers itself, and without their tracebacks."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _leave_signals_to_the_run(worker: int) -> None:
+    """Ctrl-C and SIGTERM may reach every process; the run ends its workers itself, and without their tracebacks."""
+    for number in EXIT_CODES:
+        signal.signal(number, signal.SIG_IGN)

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from kd_experiments.cli.arguments import answered, asks_for_help, parse
 from kd_experiments.errors import UserError, did_you_mean
-from kd_experiments.teachers import download, export, fill
+from kd_experiments.teachers import download, export
 
-USAGES = {name: module.USAGE.strip() for name, module in {"export": export, "fill": fill, "download": download}.items()}
+FILL = """\
+python -m kd_experiments.teachers fill [KEY=VALUE ...]
+
+Asks the teacher about every view of every training image and keeps the answers: logits, and embeddings too with a
+method that reads them (rkd, pkt, cc, crd). The keys are those of a run: dataset, teacher, label_noise, paths.results,
+device and so on; a teacher that is not there is trained first. May be interrupted and asked again, and several
+processes may fill one table at the same time.
+
+  python -m kd_experiments.teachers fill experiment=cifar100/resnet56_resnet20
+  python -m kd_experiments.teachers fill dataset=fashion_mnist teacher=resnet32 method=rkd teacher.table_dtype=float16
+"""
+USAGES = {"export": export.USAGE.strip(), "fill": FILL.strip(), "download": download.USAGE.strip()}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -47,12 +59,16 @@ def _download(arguments: Sequence[str]) -> None:
 
 
 def _fill(overrides: Sequence[str]) -> None:
-    """Fill the table of the teacher that a run with these overrides would ask."""
+    """Fill wholly the table of the teacher that a run with these overrides would ask, so that no run of a logit method
+    ever asks it; `UserError` where views have no number.
+    """
+    import torch
+
     from kd_experiments.cli.composing import composed
     from kd_experiments.config import check
     from kd_experiments.data.load import load
     from kd_experiments.distillers import DISTILLERS
-    from kd_experiments.single_run import obtain_teacher
+    from kd_experiments.single_run import memory_told, obtain_teacher
     from kd_experiments.tracking.display import Display
     from kd_experiments.training import devices
 
@@ -65,8 +81,27 @@ def _fill(overrides: Sequence[str]) -> None:
     device = devices.pick(config.device)
     devices.make_deterministic(device, config.threads, config.precision)
     data = load(config.dataset, config.label_noise, config.data_folder).to(device)
+    if data.views is None:
+        raise UserError(
+            f"dataset={data.name}: its augmentation has no end of views, so no table can hold them; the teacher "
+            f"answers while the student trains"
+        )
     needs = DISTILLERS[config.method.distiller].needs
-    fill.fill(obtain_teacher(config, data, display), display, "embedding" if needs == "embedding" else "logits")
+    with memory_told(config):
+        teacher = obtain_teacher(config, data, display)
+        source = teacher.tabulated("embedding" if needs == "embedding" else "logits", keep=True)
+        started, count, samples = time.perf_counter(), data.views.count, len(data.train)
+        for done in range(1, count + 1):
+            source.answers(torch.full((samples,), done - 1, device=data.device))
+            if done == count or done % max(1, count // 50) == 0:
+                pace = _pace(source.asked / (time.perf_counter() - started), (count - done) * samples)
+                display.note(f"view {done} of {count}: {done * samples:,} rows, {pace}")
+    display.note(f"filled: what {teacher.settings.network} says about every view is in {teacher.folder}")
+
+
+def _pace(rate: float, open_rows: int) -> str:
+    """How many rows a second are asked for, and how long that takes at most: some may be there already."""
+    return f"{rate:,.0f} a second, {open_rows / rate:,.0f} s left at most" if rate else "all there already"
 
 
 if __name__ == "__main__":

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
+import re
+import ssl
 import tarfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from kd_experiments import files
 from kd_experiments.errors import UserError, no_such_choice
-from kd_experiments.files import told_plainly
 from kd_experiments.networks.registry import names as network_names
 
 PIECE = 1 << 20  # bytes read, and shown as progress, at a time
+_BROKEN = (
+    urllib.error.URLError, TimeoutError, ConnectionError, ValueError, http.client.HTTPException, ssl.SSLError,
+)  # fmt: skip
 SUFFIX = "_vanilla"  # of a network's folder in the archive: trained without a teacher
 
 USAGE = """\
@@ -26,22 +31,9 @@ paths.results/published_teachers. A download that was cut off goes on where it s
 sum: the one of the first complete download is kept beside it and printed, and sha256=HEX demands another."""
 
 
-@dataclass(frozen=True)
-class Release:
-    """A published archive of checkpoints, one folder a network."""
-
-    name: str
-    url: str
-
-    @property
-    def archive(self) -> str:
-        return self.url.rsplit("/", 1)[-1]
-
-
+# Where archives of checkpoints are published, one folder a network.
 RELEASES = {
-    "cifar100": Release(
-        "cifar100", "https://github.com/megvii-research/mdistiller/releases/download/checkpoints/cifar_teachers.tar"
-    )
+    "cifar100": "https://github.com/megvii-research/mdistiller/releases/download/checkpoints/cifar_teachers.tar",
 }
 
 
@@ -49,14 +41,14 @@ def download(name: str, results: Path, url: str = "", sha256: str = "") -> Itera
     """Fetch, verify and unpack; yields the lines to show. Raises `UserError` for what cannot be had or is not it."""
     if name not in RELEASES:
         raise no_such_choice("download", name, RELEASES)
-    release = Release(name, url) if url else RELEASES[name]
+    url = url or RELEASES[name]
     folder = results / "published_teachers" / name
-    archive = folder / release.archive
-    with told_plainly(folder):
+    archive = folder / url.rsplit("/", 1)[-1]
+    with files.told_plainly(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if not archive.exists():
-            yield from _fetch(release, archive)
-        found = _verify(release, archive, sha256)
+            yield from _fetch(url, archive)
+        found = _verify(archive, sha256)
         yield f"sha256:  {found}  {archive}"
         for path in _unpack(archive, folder):
             network = path.parent.name.removesuffix(SUFFIX)
@@ -64,18 +56,18 @@ def download(name: str, results: Path, url: str = "", sha256: str = "") -> Itera
             yield f"use it:  teacher={known} teacher.checkpoint={path}"
 
 
-def _fetch(release: Release, archive: Path) -> Iterator[str]:
+def _fetch(url: str, archive: Path) -> Iterator[str]:
     """Complete `archive` from what is already there of it."""
     part = archive.with_name(f"{archive.name}.part")
     have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(release.url, headers={"Range": f"bytes={have}-"} if have else {})
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         with contextlib.closing(urllib.request.urlopen(request, timeout=60)) as answer:
             resumed = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
             have = have if resumed else 0
             length = answer.headers.get("Content-Length")
             total = have + int(length) if length else None
-            yield f"{'going on' if resumed else 'fetching'}: {release.url} ({_size(have)} of {_size(total)} are here)"
+            yield f"{'going on' if resumed else 'fetching'}: {url} ({_size(have)} of {_size(total)} are here)"
             with open(part, "ab" if resumed else "wb") as file:
                 shown = have
                 while piece := answer.read(PIECE):
@@ -87,28 +79,29 @@ def _fetch(release: Release, archive: Path) -> Iterator[str]:
     except urllib.error.HTTPError as error:
         if error.code == 416:  # nothing is left to send: what is here may be all of it, or of another file
             part.unlink()
-            yield from _fetch(release, archive)
+            yield from _fetch(url, archive)
             return
-        raise _unreachable(release, archive, f"{error.code} {error.reason}") from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
-        raise _unreachable(release, archive, str(getattr(error, "reason", error))) from error
+        raise _unreachable(url, archive, f"{error.code} {error.reason}") from error
+    except _BROKEN as error:
+        raise _unreachable(url, archive, str(getattr(error, "reason", error))) from error
     if total is not None and have != total:
-        raise UserError(f"{release.url}: cut off after {_size(have)} of {_size(total)}; type the same again to go on")
+        raise UserError(f"{url}: cut off after {_size(have)} of {_size(total)}; type the same again to go on")
     part.replace(archive)
 
 
-def _verify(release: Release, archive: Path, wanted: str) -> str:
+def _verify(archive: Path, wanted: str) -> str:
     """The archive's SHA-256, which must be the `wanted` one and that of the first download."""
     with open(archive, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     kept = archive.with_name(f"{archive.name}.sha256")
-    expected = wanted.lower() or (kept.read_text().strip() if kept.exists() else found)
+    first = kept.read_text(errors="replace").strip() if kept.is_file() else ""
+    expected = wanted.lower() or (first if re.fullmatch("[0-9a-f]{64}", first) else found)
     if found != expected:
         raise UserError(
             f"{archive}: its SHA-256 is {found}, not {expected}; it is damaged or another file: remove it and type the "
             f"same again"
         )
-    kept.write_text(f"{found}\n")
+    files.write_text(kept, f"{found}\n")
     return found
 
 
@@ -125,9 +118,9 @@ def _unpack(archive: Path, folder: Path) -> list[Path]:
     return sorted(folder / member.name for member in members)
 
 
-def _unreachable(release: Release, archive: Path, why: str) -> UserError:
+def _unreachable(url: str, archive: Path, why: str) -> UserError:
     return UserError(
-        f"{release.url}: cannot be fetched ({why}); type the same again to go on where it stopped, or fetch it in "
+        f"{url}: cannot be fetched ({why}); type the same again to go on where it stopped, or fetch it in "
         f"another way and place it as {archive}"
     )
 

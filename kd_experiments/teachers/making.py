@@ -86,6 +86,12 @@ def label_objective() -> Objective:
     )
 
 
+def snapshot_epochs(settings: TeacherConfig, samples: int) -> set[int]:
+    """Epochs (from 1) of the training on so many samples after which a snapshot is kept."""
+    parts, epochs = settings.snapshots + 1, settings.recipe.for_samples(samples).epochs
+    return {round(i * epochs / parts) for i in range(1, parts)} - {0}
+
+
 def train(settings: TeacherConfig, data: Data, folder: Path, record_steps: bool, display: Display) -> None:
     """Train the teacher, resuming an interrupted training; leaves `teacher.pt`, `history.json` and snapshots."""
     recipe = settings.recipe.for_samples(len(data.train))
@@ -93,7 +99,6 @@ def train(settings: TeacherConfig, data: Data, folder: Path, record_steps: bool,
     learner = Learner.make("teacher", network, label_objective(), recipe)
     recorder = capture.recorder(data.device, "auto" if record_steps else "off")
     training = Training([learner], data, recipe, settings.seed, recorder=recorder)
-    parts = settings.snapshots + 1
 
     def evaluate() -> Row:
         predicted = outputs(learner.result, data, data.val)
@@ -111,7 +116,7 @@ def train(settings: TeacherConfig, data: Data, folder: Path, record_steps: bool,
         folder,
         training,
         evaluate=evaluate,
-        snapshots_after={round(i * recipe.epochs / parts) for i in range(1, parts)},
+        snapshots_after=snapshot_epochs(settings, len(data.train)),
         on_restored=lambda history: display.start(title, recipe.epochs, len(history)),
         on_epoch=after_epoch,
     )

@@ -24,7 +24,14 @@ from kd_experiments.supervision.influence import SplitOutputs
 from kd_experiments.supervision.selection import Selection, SelectionInputs, Snapshot, scoring_key
 from kd_experiments.teachers.checkpoint_file import compare_accuracy
 from kd_experiments.teachers.frozen import LiveTeacher, TabulatedTeacher
-from kd_experiments.teachers.making import load_network, load_snapshot_network, measure, seen_val, train
+from kd_experiments.teachers.making import (
+    load_network,
+    load_snapshot_network,
+    measure,
+    seen_val,
+    snapshot_epochs,
+    train,
+)
 from kd_experiments.teachers.settings import TeacherConfig
 from kd_experiments.teachers.view_table import DiskTable, Holds, MemoryTable, NoTable, TableKind, ViewTable
 from kd_experiments.tracking.display import Display
@@ -50,36 +57,47 @@ class Wanted:
 class Teacher:
     """A trained teacher: its facts, kept in its folder, and its network, loaded only when somebody needs it."""
 
+    facts: TeacherFacts
+
     def __init__(self, wanted: Wanted, data: Data, display: Display) -> None:
         self.settings = wanted.settings
         self.data = data
         self.folder = wanted.folder
         self.display = display
         self.signature = wanted.folder.name
-        self._downloads = wanted.downloads
-        self._record_steps = wanted.record_steps
-        with parallel.locked(self.folder, display.note):
-            self._train_if(not parallel.agreed(_has_weights(wanted)))
-            if not parallel.agreed(_complete(self.folder)):
-                measure(wanted.settings, data, self.folder, wanted.identity, wanted.downloads)
-            if parallel.is_main():  # a kill may have left it beside the finished weights
-                (self.folder / "checkpoint.pt").unlink(missing_ok=True)
-        record = read_teacher_record(self.folder / "record.json")
-        assert record is not None, "it was complete, or has just been written"
-        self.facts: TeacherFacts = replace(record.facts, seen_val=seen_val(wanted.settings))  # this run's claim
+        self._wanted = wanted
+        with parallel.locked(self.folder, display.announce):
+            self._make(anew=not parallel.agreed(_has_weights(wanted)))
         given, stated = wanted.settings.checkpoint, self.facts.stated_accuracy
         if given is not None and stated is not None:
             display.note(compare_accuracy(given, stated, self.facts.test_top1))
 
-    def _train_if(self, needed: bool) -> None:
-        """Train, or train again where a file of it is damaged: it comes out the same. The caller holds the lock."""
-        if needed:
-            train(self.settings, self.data, self.folder, self._record_steps, self.display)
+    def _make(self, anew: bool) -> None:
+        """Train and measure what is missing, and read the facts; the caller holds the lock.
+
+        One that is trained anew comes out the same, but for another CPU or PyTorch: what is known of it goes before.
+        """
+        wanted, folder = self._wanted, self.folder
+        if anew:
+            if parallel.is_main():
+                for pattern in ("teacher.pt", "record.json", "outputs.npz", "scores-*.npz"):
+                    for path in folder.glob(pattern):
+                        path.unlink(missing_ok=True)
+            for name in ("network", "outputs"):
+                self.__dict__.pop(name, None)
+            train(self.settings, self.data, folder, wanted.record_steps, self.display)
+        if not parallel.agreed(_complete(folder)):
+            measure(self.settings, self.data, folder, wanted.identity, wanted.downloads)
+        if parallel.is_main():  # a kill may have left it beside the finished weights
+            (folder / "checkpoint.pt").unlink(missing_ok=True)
+        record = read_teacher_record(folder / "record.json")
+        assert record is not None, "it was complete, or has just been written"
+        self.facts = replace(record.facts, seen_val=seen_val(self.settings))  # this run's claim
 
     @cached_property
     def network(self) -> Network:
         """The frozen network, on the data's device, in eval mode."""
-        return load_network(self.settings, self.data, self.folder, self._downloads)
+        return load_network(self.settings, self.data, self.folder, self._wanted.downloads)
 
     @cached_property
     def outputs(self) -> dict[str, Tensor]:
@@ -151,7 +169,7 @@ class Teacher:
             self.display.note(f"{too_large}: the teacher labels every epoch anew")
             return nowhere
         # Two processes must not create one table at the same time.
-        with parallel.locked(self.folder, self.display.note), parallel.main_first():
+        with parallel.locked(self.folder, self.display.announce), parallel.main_first():
             return tuple(DiskTable(path, kind, data.device) for path, kind in zip(paths, kinds, strict=True))
 
     def _table_path(self, kind: TableKind) -> Path:
@@ -175,7 +193,7 @@ class Teacher:
     def selection_scores(self, selection: Selection) -> Tensor:
         """Scores of a selection strategy, (N,) float64; kept in the teacher's folder."""
         path = self.folder / f"scores-{digests.of_values({'strategy': scoring_key(selection)})}.npz"
-        with parallel.locked(self.folder, self.display.note):
+        with parallel.locked(self.folder, self.display.announce):
             kept = parallel.agreed(files.load_arrays(path, "scores"))
             if kept is not None:
                 return torch.from_numpy(kept["scores"])
@@ -199,8 +217,11 @@ class Teacher:
 
     def _snapshots(self) -> list[Snapshot]:
         """The teacher's outputs at points of its training, oldest first."""
-        paths = sorted(self.folder.glob("snapshot-*.pt"))
-        self._train_if(not parallel.agreed(all(files.is_sound(path) for path in paths)))
+        trained_here = self.settings.checkpoint is None
+        epochs = snapshot_epochs(self.settings, len(self.data.train)) if trained_here else ()
+        paths = [self.folder / f"snapshot-{epoch:04d}.pt" for epoch in sorted(epochs)]
+        if not parallel.agreed(all(files.is_sound(path) for path in paths)):
+            self._make(anew=True)
         shots = []
         for path in paths:
             kept = files.load_own(path)

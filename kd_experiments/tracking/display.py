@@ -33,9 +33,15 @@ class Display:
 
     def note(self, text: str) -> None:
         """One line for the person and the log."""
-        self.log(text)
         if self._prints:
-            self.console.print(text, markup=False)
+            self.announce(text)
+        else:
+            self.log(text)
+
+    def announce(self, text: str) -> None:
+        """A line that a job of a sweep prints, too: for whom it waits."""
+        self.log(text)
+        self.console.print(text, markup=False)
 
     def start(self, title: str, epochs: int, done: int) -> None:
         """Begin showing a training of `epochs` epochs, `done` of them already done."""

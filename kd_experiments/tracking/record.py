@@ -325,9 +325,9 @@ class RunFolder:
         files.write_table(self.history_file, _rows(columns, history))
 
     def write_columns(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
-        """A CSV file of equally long columns."""
+        """A CSV file of equally long columns, with its check sum beside it."""
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        files.write_text(self.path / name, _rows(list(columns), rows))
+        files.write_table(self.path / name, _rows(list(columns), rows))
 
     def append_log(self, line: str) -> None:
         """One line more in the log, at once, so that it grows while a run works."""

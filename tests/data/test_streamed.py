@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import weakref
 from pathlib import Path
 
@@ -122,6 +123,17 @@ def test_no_process_is_left_by_an_error_or_a_break(own: Path, monkeypatch: pytes
     assert children() == before
     assert str(error.value).startswith(f"{data.train.images.path(9)} (it has 0 bytes): this image cannot be decoded")
     assert "dataset.skip_corrupt=true" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_workers_leave_signals_to_the_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler sends SIGTERM to every process; the run finishes its step, and ends them itself."""
+    monkeypatch.setattr(streamed, "PIECE", 2)
+    data, before, shown = read(root, workers=2), children(), 0
+    for images in data.evaluation_batches(data.train, 2):
+        shown += len(images)
+        for process in children() - before if shown == 6 else ():
+            os.kill(int(process), signal.SIGTERM)
+    assert shown == len(data.train) and children() == before
 
 
 def test_dropout_does_not_see_the_loader(root: Path) -> None:

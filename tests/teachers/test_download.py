@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import io
+import ssl
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -120,6 +122,28 @@ def test_damage_is_noticed_later(server: Server, tmp_path: Path) -> None:
     list(download("cifar100", tmp_path, server.url))
     fetched(tmp_path).write_bytes(CONTENT[:-1] + b"x")
     with pytest.raises(UserError, match="it is damaged or another file: remove it"):
+        list(download("cifar100", tmp_path, server.url))
+
+
+def test_a_check_sum_that_is_none_is_not_believed(server: Server, tmp_path: Path) -> None:
+    """A power failure may have left an empty file of an earlier version."""
+    list(download("cifar100", tmp_path, server.url))
+    kept = fetched(tmp_path).with_name("teachers.tar.sha256")
+    for content in (b"", b"\xff" * 64):
+        kept.write_bytes(content)
+        list(download("cifar100", tmp_path, server.url))
+        assert kept.read_text() == f"{hashlib.sha256(CONTENT).hexdigest()}\n"
+
+
+@pytest.mark.parametrize("error", [http.client.IncompleteRead(b""), ssl.SSLError("bad record")])
+def test_what_breaks_while_it_is_read_is_one_clear_line(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def breaks(*arguments: object) -> bytes:
+        raise error
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", breaks)
+    with pytest.raises(UserError, match=r"cannot be fetched .*type the same again to go on"):
         list(download("cifar100", tmp_path, server.url))
 
 

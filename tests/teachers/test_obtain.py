@@ -202,6 +202,21 @@ def test_tracin_uses_snapshots_and_says_when_there_are_none(cli: Cli, tmp_path: 
     assert answer.code == 2 and "no snapshots of its training" in answer.err
 
 
+def test_a_snapshot_that_is_gone_is_made_again(cli: Cli, tmp_path: Path) -> None:
+    """Scores of the others alone would be other scores; and what was known of the old weights goes with them."""
+    tracin = ("method=kd", "selection=tracin", "teacher.snapshots=2", "recipe.epochs=1", "teacher.recipe.epochs=3")
+    assert cli(*tracin).code == 0
+    (scores,) = (tmp_path / "teachers").glob("*/scores-*.npz")
+    before, shots = scores.read_bytes(), sorted(scores.parent.glob("snapshot-*.pt"))
+    assert [path.name for path in shots] == ["snapshot-0001.pt", "snapshot-0002.pt"]
+    foreign = scores.with_name("scores-foreign.npz")
+    for path in (shots[0], scores):
+        path.unlink()
+    foreign.touch()
+    assert cli(*tracin, "seed=1").code == 0
+    assert scores.read_bytes() == before and shots[0].exists() and not foreign.exists()
+
+
 def test_teacher_record_has_its_facts(cli: Cli, tmp_path: Path) -> None:
     assert cli("method=kd").code == 0
     (path,) = (tmp_path / "teachers").glob("*/record.json")

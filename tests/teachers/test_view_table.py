@@ -142,6 +142,23 @@ def test_a_teacher_that_is_loaded_late_moves_no_random_numbers(data: Any) -> Non
     assert tabulated.asked and torch.equal(torch.get_rng_state(), before)
 
 
+def test_labelling_stops_between_two_chunks(data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a training the signal waits for `stop_if_asked`; what was answered before is kept."""
+    network = build("resnet8", classes=10, channels=1, size=8).eval()
+    table = DiskTable(tmp_path / "t", TableKind("t", len(data.train), data.views.count, "pad1", 10, "float32"), CPU)
+    source, views = TabulatedTeacher(lambda: network, [table], data), torch.zeros(len(data.train), dtype=torch.long)
+    put = table.put
+
+    def asked(*arguments: torch.Tensor) -> torch.Tensor:
+        signal.raise_signal(signal.SIGTERM)
+        return put(*arguments)
+
+    monkeypatch.setattr(table, "put", asked)
+    with stopping.listening(), stopping.between_steps(), pytest.raises(stopping.Stopped):
+        source.answers(views)
+    assert source.asked == 128 == len(views) - len(everyone(table, views)[1])
+
+
 def test_embeddings_by_view_are_the_live_teachers_bit_for_bit(data: Any, tmp_path: Path) -> None:
     """Also where logits are known already, or embeddings alone: a row that some table lacks is asked for once."""
     torch.manual_seed(0)

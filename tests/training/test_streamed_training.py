@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from kd_experiments import stopping
 from kd_experiments.config import check
 from kd_experiments.data import streamed
 from kd_experiments.identity import signature
@@ -99,8 +100,9 @@ def test_the_signature_is_not_of_workers() -> None:
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
 @pytest.mark.slow
-def test_ctrl_c_ends_run_and_workers(root: Path, tmp_path: Path) -> None:
-    """As a terminal does it: the signal goes to every process of the group."""
+@pytest.mark.parametrize("number", stopping.EXIT_CODES)
+def test_a_signal_ends_run_and_workers(root: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """As a terminal or a scheduler does it: the signal goes to every process of the group."""
     overrides = streams(root, "method=none", "recipe.epochs=1000", "dataset.workers=2", f"paths.results={tmp_path}")
     code = """if True:
         import signal, sys
@@ -115,8 +117,9 @@ def test_ctrl_c_ends_run_and_workers(root: Path, tmp_path: Path) -> None:
     while not list(tmp_path.glob("runs/*/history.csv")):
         assert process.poll() is None and time.time() < deadline
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     _, error = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130 and b"interrupted" in error and b"Traceback" not in error
+    assert process.returncode == stopping.EXIT_CODES[number], error
+    assert b"stopped; the same command goes on" in error and b"Traceback" not in error
     with pytest.raises(ProcessLookupError):  # nobody of the group is left
         os.killpg(process.pid, 0)
