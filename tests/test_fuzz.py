@@ -26,8 +26,6 @@ from kd_experiments.tracking.record import as_record, every_record
 from tests.conftest import SOAK, Cli, composed
 from tests.reporting.synthetic import record
 
-pytestmark = pytest.mark.slow
-
 NUMBERS = (10**400, -(10**400), 10**21, 2**63, 2**31, 1e308, -1e308, 1e-320, float("nan"), float("inf"), 0, -1, 1, 0.5)
 TEXTS = ("", " ", "../..", "/dev/zero", "x" * 5000, "\0", "\n", "\ud800", "é", "=1+1", "<b>", "${x}", "kd")
 OTHERS = (True, None, [], [[]], [None], [10**400], {}, {"name": {}}, {"name": "kd"}, {1: 2}, {None: 1})
@@ -143,6 +141,7 @@ LINES: list[list[str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", LINES, ids=lambda line: " ".join(line)[:40].encode("unicode_escape").decode())
 def test_named_command_lines(cli: Cli, monkeypatch: pytest.MonkeyPatch, line: list[str]) -> None:
     """Each is refused in a sentence, or means something: then nothing is run here."""

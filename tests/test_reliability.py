@@ -29,8 +29,6 @@ from kd_experiments.training.loop import Training
 from tests.conftest import PATIENCE, SOAK, TINY, composed, read_offline_run, records
 from tests.reporting.synthetic import several, write
 
-pytestmark = pytest.mark.slow
-
 TRACIN = ("method=kd", "selection=tracin", "selection.ratio=0.5", "snapshots=2", "recipe.batch_size=32")
 
 
@@ -73,14 +71,18 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return content(results)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("step", [2, 7, 9, 14])
+@pytest.mark.parametrize(
+    ("number", "step"),
+    [
+        (signal.SIGTERM, 9),
+        *(pytest.param(signal.SIGTERM, step, marks=pytest.mark.slow) for step in (2, 7, 14)),
+        pytest.param(signal.SIGINT, 9, marks=pytest.mark.slow),  # one place is enough for the same handler
+    ],
+)
 def test_a_signal_lets_the_step_finish(
     undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, step: int
 ) -> None:
     """Of two epochs of 4 steps (the teacher) and two of 7, one is stopped in its middle, and goes on there."""
-    if number == signal.SIGINT and step != 9:
-        pytest.skip("one place is enough for the same handler")
     steps: list[int] = []
     train_step = Training.train_step
 
@@ -127,36 +129,47 @@ Count = Callable[[str, object], None]
 ENDS = {"killed": Killed(), "no space": OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))}
 
 
+def ends_at(number: int, kind: str, results: Path, undisturbed: dict[str, Any]) -> bool:
+    """Let a run end at its `number`-th write or rename; the next start makes it good. False if it has not as many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "append_log", lambda self, line: None)
+        count = break_at(patch, number, ENDS[kind])
+        with contextlib.suppress(Killed, UserError):
+            run(tiny(results, *TRACIN))
+    (results / "runs").mkdir(parents=True, exist_ok=True)
+    # What a killed process leaves is removed by who works there next; once the run is done nobody asks the teacher.
+    done = any(record["status"] == "complete" for record in records(results))
+    for folder in [*results.glob("runs/*"), *(() if done else results.glob("teachers/*"))]:
+        (folder / f".left.{number}.part").write_bytes(b"of a process that was killed while it wrote")
+    assert run(tiny(results, *TRACIN)).status == "complete"
+    assert_same(content(results), undisturbed)
+    assert not list(results.rglob("*.part"))
+    return len(count) >= number
+
+
+def test_a_run_that_is_killed_at_random_writes(undisturbed: dict[str, Any], tmp_path: Path) -> None:
+    """The short form of the next, and of random kills."""
+    for number in random.Random(0).sample(range(2, 60), 2):
+        assert ends_at(number, "killed", tmp_path / str(number), undisturbed)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ENDS)
 def test_a_run_that_ends_at_any_write(
     undisturbed: dict[str, Any], tmp_path: Path, kind: str, record_property: Count
 ) -> None:
     """At every write and rename of a run's life, teacher, scores, epochs, snapshots and record: the next start makes it
-    good. `make soak` takes each, `make test` a few.
+    good. `make soak` takes each, `make test-slow` a few.
     """
-    number, ended, tried = 2, False, 0
-    while not ended:
-        tried += 1
-        results = tmp_path / str(number)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(RunFolder, "append_log", lambda self, line: None)
-            count = break_at(patch, number, ENDS[kind])
-            with contextlib.suppress(Killed, UserError):
-                run(tiny(results, *TRACIN))
-            ended = len(count) < number
-        (results / "runs").mkdir(parents=True, exist_ok=True)
-        # What a killed process leaves is removed by who works there next; once the run is done nobody asks the teacher.
-        done = any(record["status"] == "complete" for record in records(results))
-        for folder in [*results.glob("runs/*"), *(() if done else results.glob("teachers/*"))]:
-            (folder / f".left.{number}.part").write_bytes(b"of a process that was killed while it wrote")
-        assert run(tiny(results, *TRACIN)).status == "complete"
-        assert_same(content(results), undisturbed)
-        assert not list(results.rglob("*.part"))
+    number, tried = 2, 1
+    while ends_at(number, kind, tmp_path / str(number), undisturbed):
         number += 1 if SOAK else 11
+        tried += 1
     assert number > 30
     record_property(f"runs that ended at a write or rename ({kind}) and came out bit-identical", tried - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ENDS)
 def test_a_report_that_ends_at_any_write(tmp_path: Path, kind: str, record_property: Count) -> None:
     """Every file is whole at any moment, and the next report is the one that nothing had happened to."""
@@ -201,6 +214,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_real_full_disk(tmp_path: Path) -> None:
     """The first epochs fit; then the disk is filled, and the last checkpoint survives."""
     with small_disk(tmp_path / "disk", "3m") as disk:
@@ -217,6 +231,7 @@ def test_a_real_full_disk(tmp_path: Path) -> None:
         assert third.returncode == 0, third.stderr
 
 
+@pytest.mark.slow
 def test_disks_that_are_enlarged(undisturbed: dict[str, Any], tmp_path: Path, record_property: Count) -> None:
     """Disks that fill up at different moments of a run's life, and are then enlarged: the same command completes it."""
     full = 0
@@ -236,6 +251,7 @@ def test_disks_that_are_enlarged(undisturbed: dict[str, Any], tmp_path: Path, re
     record_property("full disks that were enlarged, after which the run came out bit-identical", full)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SOAK, reason="fifty runs: make soak")
 @pytest.mark.parametrize(("tracking", "deaths"), [("disabled", 50), ("offline", 10)])
 def test_random_kills(
@@ -272,6 +288,7 @@ def start(results: Path, *overrides: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_many_starts_of_one_run(undisturbed: dict[str, Any], tmp_path: Path, record_property: Count) -> None:
     """All ask for the same at the same time, one of three is killed: one result, and nobody works twice at once."""
     processes = [start(tmp_path) for _ in range(20 if SOAK else 3)]
@@ -285,6 +302,7 @@ def test_many_starts_of_one_run(undisturbed: dict[str, Any], tmp_path: Path, rec
     record_property("starts of one run at once, a third of them killed: one result", len(processes))
 
 
+@pytest.mark.slow
 def test_many_starts_with_one_teacher(undisturbed: dict[str, Any], tmp_path: Path, record_property: Count) -> None:
     """Runs of several seeds want the same teacher at the same time, one of three is killed: it is trained once."""
     processes = [start(tmp_path, f"seed={seed}") for seed in range(10 if SOAK else 3)]
@@ -301,6 +319,7 @@ def test_many_starts_with_one_teacher(undisturbed: dict[str, Any], tmp_path: Pat
 DAMAGED = ("teacher.pt", "outputs.npz", "record.json", "scores-*.npz", "snapshot-*.pt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", DAMAGED)
 def test_a_damaged_teacher_is_made_again(
     undisturbed: dict[str, Any], tmp_path: Path, pattern: str, capsys: pytest.CaptureFixture[str]
@@ -321,6 +340,7 @@ def test_a_damaged_teacher_is_made_again(
     assert "damaged" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", np.linspace(0.05, 0.95, 4).tolist())
 def test_a_damaged_checkpoint_is_not_believed(
     undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
@@ -348,6 +368,7 @@ def stop_at_end(write: Callable[[Path, Any], None]) -> Callable[[Path, Any], Non
     return stopped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [
