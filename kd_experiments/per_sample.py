@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from kd_experiments import facts, files
+from kd_experiments import files
 from kd_experiments.cli import layers
 from kd_experiments.config import Config
 from kd_experiments.data.dataset import Data
@@ -93,7 +93,7 @@ def _selected(config: Config, folder: RunFolder, teacher: Teacher, data: Data) -
     kept = files.read_table(folder.path / "selected.csv")
     if kept is None:
         mask = config.selection.mask(teacher.selection_scores(config.selection))
-        facts.of_selection(config, mask, data, folder)
+        folder.write_columns("selected.csv", {"training_image": data.train.origin[mask].tolist()})
         return mask.to(data.device).bool()
     chosen = [int(line) for line in kept.split()[1:]]
     return torch.isin(data.train.origin.to(data.device), torch.tensor(chosen, device=data.device))

@@ -126,7 +126,8 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
         os._exit(EXIT_CODES[signal.Signals(number)])
     if workers:
         for worker in workers:
-            os.kill(worker.pid or 0, number)
+            if worker.pid is not None:
+                os.kill(worker.pid, number)
         while _a_job_works is not None and _a_job_works():
             time.sleep(0.1)
     if not _training:
