@@ -84,7 +84,9 @@ def files_read_once() -> Iterator[None]:
 
 
 def loading_classes() -> tuple[Any, Any]:
-    """Hydra's classes that compose a configuration (`load_configuration`) and read its files (`load_config`)."""
+    """Hydra's classes that compose a configuration (`load_configuration`, part by part `_load_single_config`) and read
+    its files (`load_config`).
+    """
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.config_repository import ConfigRepository
 
@@ -105,7 +107,7 @@ def has_no_value(node: Any) -> bool:
 
 def raw_node(container: Any, name: Any) -> Any:
     """A node as it is written, its interpolation not resolved."""
-    return container._get_node(name)
+    return container._get_node(name, validate_access=False)
 
 
 def full_key(node: BaseContainer) -> str:

@@ -137,6 +137,7 @@ LINES: list[list[str]] = [
     ["--config-dir", "/nonexistent"], ["--config-name", "nothing"], ["-x"], ["seed=${oc.env:NOTHING}"], ["@"],
     ["hydra.run.dir="], ["hydra.verbose=[1]"], ["seed=!!python/none"], ["recipe.lr=.inf"], ["recipe.lr=0x1p3"],
     ["--multirun", "seed=range(0,1e12)"], ["--multirun", "+sweeps=lrds_ratio", "seed=range(0,1e12)"],
+    ["hydra.mode=MULTIRUN", "seed=range(0,1e12)"], ["--multirun", "hydra/sweeper=basic", "seed=range(0,1e12)"],
     ["--multirun", "seed=range(0,5,0)"], ["--multirun", "seed=" + ",".join(map(str, range(3))) + ","],
 ]  # fmt: skip
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from kd_experiments import own_code
 from kd_experiments.cli import guard
 from kd_experiments.errors import UserError
 from tests.conftest import Cli
@@ -34,6 +36,11 @@ MAKES = "{_target_:os.makedirs,name:HERE,exist_ok:true}"
         ["+hydra.job_logging.handlers.x={'()':os.makedirs,name:HERE}"],
         ["+hydra.hydra_logging.handlers.x={class:logging.StreamHandler,stream:'ext://antigravity.x'}"],
         ["hydra.searchpath=[pkg://antigravity]"],
+        ["hydra.job_logging='${hydra:callbacks.x}'", "+hydra.callbacks.x.handlers.y={class:logging.FileHandler}"],
+        ["+hydra.callbacks.x='${oc.${hydra:job.num}:HERE}'"],
+        ["+hydra.callbacks.x='${oc.decode:${text}}'", "+text='[{_target_: os.makedirs, name: HERE}]'"],
+        ["--multirun", "hydra.sweeper.params={+imports:'[HERE]'}"],
+        ["--multirun", "hydra.sweeper.params={hydra/launcher:parallel}"],
     ],
     ids=str,
 )
@@ -48,7 +55,7 @@ def experiment(folder: Path, text: str) -> str:
     """An experiment file of a stranger; returns the folder to give as --config-dir."""
     path = folder / "theirs" / "experiment" / "x.yaml"
     path.parent.mkdir(parents=True)
-    path.write_text("# @package _global_\n" + text)
+    path.write_text(text if "@package" in text else "# @package _global_\n" + text)
     return str(folder / "theirs")
 
 
@@ -58,6 +65,24 @@ TEXTS = {
     "target": "hydra:\n  callbacks:\n    x: {_target_: os.makedirs, name: HERE}\n",
     "logging": "hydra:\n  job_logging:\n    handlers: {x: {class: logging.FileHandler, filename: HERE}}\n",
     "searched": "hydra:\n  sweeper:\n    custom_search_space: os.makedirs\n",
+    "environment": "hydra:\n  job:\n    env_set: {KD_EXPERIMENTS_IMPORTS: HERE}\n",
+    "copied environment": "hydra:\n  job:\n    env_copy: [HOME]\n",
+    "mode": "hydra:\n  mode: MULTIRUN\n",
+    "swept code": "hydra:\n  sweeper:\n    params: {imports.0: HERE}\n",
+    "swept folder": "hydra:\n  sweeper:\n    params: {++hydra.run.dir: HERE}\n",
+    "searched code": "hydra:\n  sweeper:\n    search_space: {imports: HERE}\n",
+    "many": "hydra:\n  sweeper:\n    params: {seed: 'range(0,1e12)'}\n",
+    "folder": "hydra:\n  run:\n    dir: HERE\n",
+    "folder of a sweep": "hydra:\n  sweep:\n    subdir: ../../outside\n",
+    "output": "hydra:\n  output_subdir: HERE\n",
+    "another folder": "hydra:\n  job:\n    chdir: true\n",
+    "storage": "hydra:\n  sweeper:\n    storage: sqlite:///HERE\n",
+    "set up": "hydra:\n  launcher:\n    setup: [touch HERE]\n",
+    "package": "# @package hydra.job.env_set\nKD_EXPERIMENTS_IMPORTS: HERE\n",
+    "launcher": "defaults:\n  - override /hydra/launcher: parallel\n",
+    "beside the sweeper": "defaults:\n  - /hydra/sweeper/basic\n",
+    "interpolated": "hydra: ${x}\nx: {mode: MULTIRUN}\n",
+    "no sweeper": "hydra:\n  sweeper: null\n",
     "python tag": "seed: !!python/object/apply:os.makedirs [HERE]\n",
     "duplicate key": "seed: 1\nseed: 2\n",
     "tabs": "recipe:\n\tlr: 1\n",
@@ -75,8 +100,9 @@ TEXTS = {
 @pytest.mark.parametrize(
     ("name", "more"),
     [
-        *((name, ["experiment=x"]) for name in TEXTS),
+        *((name, ["experiment=x"]) for name in TEXTS if name != "many"),
         *((name, ["--multirun", "experiment=x,small/digits"]) for name in ("target", "logging", "python tag", "bomb")),
+        *((name, ["--multirun", "experiment=x"]) for name in ("swept code", "swept folder", "many", "package", "mode")),
     ],
 )
 def test_an_experiment_file_of_a_stranger(cli: Cli, tmp_path: Path, name: str, more: list[str]) -> None:
@@ -85,6 +111,28 @@ def test_an_experiment_file_of_a_stranger(cli: Cli, tmp_path: Path, name: str, m
     answer = cli("--config-dir", folder, *more)
     assert answer.code == 2 and answer.err.startswith("error: ") and answer.err.count("\n") == 1, answer.err
     assert not here.exists()
+
+
+@pytest.mark.parametrize("typed", [[], ["hydra/launcher=mine"]])
+def test_a_launcher_of_a_stranger(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str]) -> None:
+    """Not from a folder that was only searched, even where it has the name of Hydra's own; from one's own package."""
+    package = tmp_path / f"mine_{len(typed)}"
+    folder = package / "conf" / "hydra" / "launcher"
+    folder.mkdir(parents=True)
+    (folder / f"{'mine' if typed else 'basic'}.yaml").write_text(
+        "_target_: hydra._internal.core_plugins.basic_launcher.BasicLauncher\n"
+    )
+    answer = cli("--config-dir", str(package / "conf"), *typed)
+    assert answer.code == 2 and "hydra.launcher: refused" in answer.err and answer.err.count("\n") == 1, answer.err
+    (package / "__init__.py").touch()
+    monkeypatch.setenv(own_code.VARIABLE, "")
+    monkeypatch.setattr(own_code, "_loaded", dict(own_code._loaded))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert cli(f"imports=[{package}]", *typed, "--cfg", "job").code == 0
+
+
+def test_what_is_typed_is_the_user_s_word(cli: Cli, tmp_path: Path) -> None:
+    assert cli("hydra.sweep.dir=/elsewhere", "+hydra.job.env_set.X=1", "hydra.job.chdir=true", "--cfg", "job").code == 0
 
 
 def test_what_a_plain_file_may_hold(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ INTERFACES: dict[str, tuple[str, tuple[str, ...]]] = {
             "hydra._internal.core_plugins.basic_sweeper:BasicSweeper.split_arguments",
             "hydra._internal.config_loader_impl:ConfigLoaderImpl._apply_overrides_to_config",
             "hydra._internal.config_loader_impl:ConfigLoaderImpl.load_configuration",
+            "hydra._internal.config_loader_impl:ConfigLoaderImpl._load_single_config",
             "hydra._internal.config_repository:ConfigRepository.load_config",
             "hydra._internal.config_repository:ConfigRepository._find_object_source",
             "hydra.core.global_hydra:GlobalHydra.config_loader",

@@ -16,8 +16,7 @@ def prepare() -> None:
     from hydra.core.plugins import Plugins
 
     from kd_experiments.cli import guard
-    from kd_experiments.cli.resolvers import register_networks
-    from kd_experiments.cli.search_path import OwnFolders
+    from kd_experiments.cli.resolvers import OwnFolders, register_networks
 
     os.environ["KD_EXPERIMENTS_HOME"] = str(home())
     own_code.load()

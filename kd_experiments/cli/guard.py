@@ -2,23 +2,30 @@
 
 Hydra calls whatever a `_target_` names as soon as it has composed, and Python's logging what its own configuration
 names. So every composition, of a run, of a sweep and of each of its jobs, is looked through before anybody acts on it;
-a YAML file is looked at before it is built. A launcher's worker is guarded too: it imports the module of our callback,
-which calls `install`, before it composes its job.
+a YAML file is looked at before it is built. Below `hydra` stand commands for a cluster, variables of the environment
+and folders to write to, too: there a file may set nothing but what a sweep tries, while what is typed is the user's
+word. A launcher's worker is guarded too: it imports the module of our callback, which calls `install`, before it
+composes its job.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import yaml
 from hydra.plugins.config_source import ConfigResult
+from hydra.types import RunMode
 from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_experiments import private
-from kd_experiments.errors import UserError
+from kd_experiments.cli.resolvers import OWN
+from kd_experiments.errors import UserError, shortened
+from kd_experiments.places import home
+from kd_experiments.sweeping.definitions import laid_over, refuse_many
 
 _Loader, _Repository = private.loading_classes()
 _SAMPLERS = ("TPESampler", "RandomSampler", "CmaEsSampler", "NSGAIISampler", "MOTPESampler", "GridSampler")
@@ -38,6 +45,8 @@ TARGETS = frozenset(
 )
 _LOGGING = {"class": {"logging.StreamHandler", "logging.NullHandler"}, "()": {"colorlog.ColoredFormatter"}}
 _STREAMS = {"ext://sys.stdout", "ext://sys.stderr"}
+_TRIED = {"params", "search_space", "sampler", "direction", "n_trials", "n_jobs", "max_failure_rate"}  # by a sweeper
+_ACTED_ON = tuple(f"hydra.{key}." for key in ("job_logging", "hydra_logging", "callbacks", "launcher", "sweeper"))
 _DEPTH = 50  # of nested values; ours have 6
 _NODES = 100_000  # of a configuration, and of a YAML file with its aliases written out; ours have 400
 _BYTES = 1 << 20  # of a YAML file
@@ -48,24 +57,69 @@ def install() -> None:
     if _Loader.load_configuration is _load_configuration:
         return
     _Loader.load_configuration = _load_configuration
+    _Loader._load_single_config = _load_single_config
     _Repository.load_config = _load_config
 
 
 _compose = _Loader.load_configuration
+_load_one = _Loader._load_single_config
 _read = _Repository.load_config
 
 
 def _load_configuration(
-    self: Any, config_name: str | None, overrides: list[str], *rest: Any, **options: Any
+    self: Any, config_name: str | None, overrides: list[str], run_mode: RunMode, *rest: Any, **options: Any
 ) -> DictConfig:
     if config_name is not None:
         primary = self.repository.load_config(config_name)
         if primary is not None and isinstance(primary.config, DictConfig):
             _refuse_packages(OmegaConf.select(primary.config, "hydra.searchpath"))
     _refuse_packages([override for override in overrides if override.lstrip("+").startswith("hydra.searchpath")])
-    composed: DictConfig = _compose(self, config_name, overrides, *rest, **options)
+    composed: DictConfig = _compose(self, config_name, overrides, run_mode, *rest, **options)
+    if not options.get("validate_sweep_overrides", True):
+        return composed  # Hydra asks for the mode alone, takes every error for none, and then composes again
     refuse_calls(composed)
+    if run_mode == RunMode.MULTIRUN and composed.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        refuse_many(laid_over(params_of(composed), composed.hydra.overrides.task))
     return composed
+
+
+def params_of(composed: DictConfig) -> list[str]:
+    """What the files of a sweep try, as overrides."""
+    return [f"{key}={value}" for key, value in (composed.hydra.sweeper.get("params") or {}).items()]
+
+
+def _load_single_config(self: Any, default: Any, repo: Any) -> ConfigResult:
+    """Refuse what a file sets below `hydra`, wherever it says that its keys belong, or brings there from elsewhere."""
+    found: ConfigResult = _load_one(self, default, repo)
+    node = private.raw_node(found.config, "hydra")
+    places = () if node is None else (default.config_path, default.parent)
+    for place in places:
+        if place not in (None, "<root>") and not _is_about_hydra(repo.load_config(place), place):
+            given = OmegaConf.to_container(node, resolve=False) if isinstance(node, Container) else node
+            for key in _beyond_sweeps(given):
+                raise UserError(
+                    f"{place}.yaml: {shortened(key)}: refused, of Hydra a file may set what a sweep tries "
+                    f"(hydra.sweeper.params) and nothing else; type it yourself, or keep it in conf/hydra/ of your own "
+                    f"package, imports=[...]"
+                )
+    return found
+
+
+def _is_about_hydra(found: ConfigResult, config_path: str) -> bool:
+    """Is it Hydra's or a launcher's own, or `config.yaml` or below `hydra/` in our folder or in the user's package?"""
+    scheme, _, folder = found.path.partition("://")
+    ours = found.provider == OWN or os.path.realpath(folder) == os.path.realpath(home() / "conf")
+    path = os.path.normpath(config_path)
+    return scheme != "file" or (ours and (path == "config" or path.startswith("hydra/")))
+
+
+def _beyond_sweeps(given: Any) -> list[str]:
+    """The keys below `hydra` that say more than what a sweep tries."""
+    if not isinstance(given, dict):
+        return ["hydra"]
+    sweeper = given.get("sweeper", {})
+    beyond = [f"sweeper.{key}" for key in sweeper if key not in _TRIED] if isinstance(sweeper, dict) else ["sweeper"]
+    return [f"hydra.{key}" for key in (*(key for key in given if key != "sweeper"), *beyond)]
 
 
 def _load_config(self: Any, config_path: str) -> ConfigResult | None:
@@ -139,26 +193,42 @@ def _count(events: Iterator[yaml.Event], path: str) -> None:
 
 def refuse_calls(composed: DictConfig) -> None:
     """Raise `UserError` where a composed configuration names code that is not ours or a known launcher's."""
-    typed = [override.lstrip("+").partition("=")[0] for override in composed.hydra.overrides.task]
-    if composed.get("imports") and "imports" not in typed:
-        raise UserError("imports: refused, a configuration file may not name code; type imports=[...] yourself")
+    overrides = (*composed.hydra.overrides.task, *composed.hydra.overrides.hydra)
+    typed = [override.lstrip("+").partition("=")[0] for override in overrides]
+    launcher = composed.hydra.runtime.choices.get("hydra/launcher", "basic")
+    for key, chosen in (("imports", composed.get("imports")), ("hydra/launcher", launcher != "basic")):
+        if chosen and key not in typed:
+            raise UserError(f"{key}: refused, a configuration file may not choose it; type {key}=... yourself")
     for where, key, value in _leaves(composed):
-        if key == "_target_" and value not in TARGETS:
-            raise UserError(
-                f"{where}={_shown(value)}: refused, a configuration may not call it; only the known launchers and "
-                f"sweepers may be named here (hydra/launcher=..., hydra/sweeper=...)"
-            )
-        in_logging = where.startswith(("hydra.job_logging", "hydra.hydra_logging"))
-        if in_logging and key in _LOGGING and value not in _LOGGING[key]:
-            raise UserError(f"{where}={_shown(value)}: refused, a run's log goes to its own run.log; leave it out")
-        if in_logging and isinstance(value, str) and "://" in value and value not in _STREAMS:
-            raise UserError(
-                f"{where}={_shown(value)}: refused, only ext://sys.stdout and ext://sys.stderr may be named"
-            )
-        if where.startswith("hydra.verbose.") and not isinstance(value, str):
-            raise UserError(f"{where}={_shown(value)}: expected the name of a logger, such as hydra.verbose=[hydra]")
-        if where == "hydra.sweeper.custom_search_space" and value is not None:
-            raise UserError(f"{where}={_shown(value)}: refused, it would be called; give the intervals themselves")
+        reason = _refused(where, key, value)
+        if reason is not None:
+            raise UserError(f"{where}={shortened(value, 100)}: {reason}")
+    for name in ("params", "search_space"):  # of which sweepers make overrides, as if somebody had typed them
+        tried = OmegaConf.select(composed, f"hydra.sweeper.{name}")
+        for override in private.parsed([f"{key}=0" for key in tried] if isinstance(tried, DictConfig) else []):
+            if re.match(r"(imports|hydra)\b", override.key_or_group):
+                raise UserError(
+                    f"hydra.sweeper.{name}: {override.key_or_group}: refused, no sweep tries it; type it yourself"
+                )
+
+
+def _refused(where: str, key: str, value: Any) -> str | None:
+    """Why a value may not stand there."""
+    in_logging = where.startswith(_ACTED_ON[:2])
+    if key == "_target_" and value not in TARGETS:
+        return (
+            "refused, a configuration may not call it; only the known launchers and sweepers may be named here "
+            "(hydra/launcher=..., hydra/sweeper=...)"
+        )
+    if in_logging and key in _LOGGING and value not in _LOGGING[key]:
+        return "refused, a run's log goes to its own run.log; leave it out"
+    if in_logging and isinstance(value, str) and "://" in value and value not in _STREAMS:
+        return "refused, only ext://sys.stdout and ext://sys.stderr may be named"
+    if where.startswith("hydra.verbose.") and not isinstance(value, str):
+        return "expected the name of a logger, such as hydra.verbose=[hydra]"
+    if where == "hydra.sweeper.custom_search_space" and value is not None:
+        return "refused, it would be called; give the intervals themselves"
+    return None
 
 
 def _leaves(composed: DictConfig) -> Iterator[tuple[str, str, Any]]:
@@ -172,9 +242,6 @@ def _leaves(composed: DictConfig) -> Iterator[tuple[str, str, Any]]:
             raise UserError(
                 f"{where[:80]}: too many values, or too deeply nested, for a configuration; write it smaller"
             )
-        if isinstance(value, dict):
-            yield from ((f"{where}.{name}", name, text) for name, text in value.items())
-            continue
         if not isinstance(value, DictConfig | ListConfig):
             yield where, key, value
             continue
@@ -183,21 +250,22 @@ def _leaves(composed: DictConfig) -> Iterator[tuple[str, str, Any]]:
         names: Iterable[Any] = value.keys() if isinstance(value, DictConfig) else range(len(value))
         for name in names:
             full = f"{where}.{name}" if where else str(name)
-            waiting.append((full, str(name), _value(value, name), depth + 1))
+            waiting.append((full, str(name), _value(value, name, full), depth + 1))
 
 
-def _value(container: Container, name: Any) -> Any:
-    """A value with its interpolation resolved. One that cannot be resolved yet stays text where it could become a call,
-    and is None elsewhere.
+def _value(container: Container, name: Any, where: str) -> Any:
+    """A value with its interpolation resolved, or None where that cannot be done yet.
+
+    Hydra acts on some: there, one that cannot be resolved is refused, and so are the plain lists and dictionaries that
+    `oc.decode` makes, whose texts Hydra takes for interpolations once more.
     """
+    acted_on = f"{where}.".startswith(_ACTED_ON)
     try:
-        return None if OmegaConf.is_missing(container, name) else container[name]
+        value = None if OmegaConf.is_missing(container, name) else container[name]
+        if not (acted_on and isinstance(value, dict | list)):
+            return value
     except (OmegaConfBaseException, ValueError, TypeError, AttributeError, KeyError, RecursionError):
-        raw = str(private.raw_node(container, name))
-        makes_containers = "oc.create" in raw or "oc.decode" in raw
-        return {"_target_": raw} if makes_containers else raw if name in ("_target_", *_LOGGING) else None
-
-
-def _shown(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 100 else f"{text[:100]}..."
+        if not acted_on:
+            return str(private.raw_node(container, name)) if name == "_target_" else None
+    raw = shortened(private.raw_node(container, name), 100)
+    raise UserError(f"{where}={raw}: refused, nobody can tell yet what that is; give the value itself")

@@ -1,4 +1,5 @@
-"""Config groups that need no files (every network is a teacher, a student and a peer), and values that follow them.
+"""What Hydra is told: the user's own folders, config groups that need no files (every network is a teacher, a student
+and a peer), and values that follow them.
 
 A value may depend on the networks that were chosen. It then stands in the YAML file as a small table, read from the
 top, whose last entry is for all others:
@@ -19,11 +20,16 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
 from kd_experiments.networks.registry import names
+from kd_experiments.places import config_folders, home, sweep_folders
 from kd_experiments.private import full_key
+
+OWN = "own code"  # as Hydra names the user's own folders
 
 # What `teacher=NETWORK` sets besides the network; see `config.TeacherConfig`.
 TEACHER = {
@@ -37,6 +43,18 @@ TEACHER = {
     "table_dtype": "float32",
     "table_budget": 16,
 }
+
+
+class OwnFolders(SearchPathPlugin):
+    """Config groups before ours; of the folder that holds `sweeps/`, only that group."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for folder in reversed(config_folders()):
+            if folder != home() / "conf":
+                search_path.prepend(OWN, f"file://{folder}")
+        for folder in sweep_folders():
+            if folder.parent != home():
+                search_path.append(OWN, f"file://{folder.parent}")
 
 
 def register_networks() -> None:
