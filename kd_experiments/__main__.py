@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import sys
 import traceback
 from pathlib import Path
 from typing import Any
 
 from kd_experiments import own_code, stopping
+from kd_experiments.cli.arguments import answered, say
+from kd_experiments.cli.choices import SCRIPT, candidates
 from kd_experiments.cli.mistypings import refuse
-from kd_experiments.cli.paths import readable
+from kd_experiments.cli.paths import imports, readable
 from kd_experiments.errors import UserError, shortened
 from kd_experiments.places import home
 
@@ -21,21 +24,24 @@ _LONGEST = 20_000  # characters of one argument; a list of a thousand choices ha
 
 def main() -> int:
     """Run the command in `sys.argv`; the exit code is 0, 2 for a mistake of the user, or 1."""
-    try:
-        if os.getcwd() not in sys.path:  # as `python -m` has it, for networks named by module
-            sys.path.append(os.getcwd())
-        arguments = readable(sys.argv[1:])
-        if {"-m", "--multirun"} & set(arguments):
-            arguments = own_code.written_out(arguments)
-        own_code.taken_from(arguments)  # and left among them, so that the record says it
-        own_code.load()
-    except UserError as error:
-        return _say(str(error), 2)
-    if arguments[:1] == ["--complete"] or arguments[:1] == ["--completion"]:
-        from kd_experiments.cli.completion import SCRIPT, candidates
+    return answered(lambda: _run(sys.argv[1:]), sys.argv[1:])
 
-        print(SCRIPT if arguments[0] == "--completion" else "\n".join(candidates(" ".join(arguments[1:]))))
+
+def _run(typed: list[str]) -> int:
+    if os.getcwd() not in sys.path:  # as `python -m` has it, for networks named by module
+        sys.path.append(os.getcwd())
+    if typed[:1] == ["--completion"]:
+        print(SCRIPT)
         return 0
+    if typed[:1] == ["--complete"]:  # before anything is refused: a word is half typed
+        with contextlib.suppress(UserError):
+            print("\n".join(candidates(" ".join(typed[1:]))))
+        return 0
+    arguments = readable(typed)
+    if {"-m", "--multirun"} & set(arguments):
+        arguments = own_code.written_out(arguments)
+    own_code.taken_from(arguments)  # and left among them, so that the record says it
+    own_code.load()
     # Flags may stand anywhere: Hydra's parser wants all overrides in one row.
     sys.argv[1:] = sorted(arguments, key=lambda argument: "=" in argument or argument.startswith(("+", "~")))
     if {"-h", "--help"} & set(arguments):
@@ -47,24 +53,32 @@ def main() -> int:
     from kd_experiments.sweeping.callback import SweepReport
 
     SweepReport.current = None
-    with stopping.listening():
-        code = _answer(arguments)
+    code = _answer(arguments)
     sweep = SweepReport.current
     if sweep is None or not sweep.began:
         return code
     lines, complete = sweep.summary()
-    print("\n".join([*lines, *_table(sweep)]))
+    print("\n".join([*lines, "", *_table(sweep, imports(arguments))]))
     return code if code in stopping.EXIT_CODES.values() else int(not complete)
 
 
-def _table(sweep: Any) -> list[str]:
+def _table(sweep: Any, more: list[str]) -> list[str]:
     """What a sweep's runs came to, and the command for the full report."""
-    from kd_experiments.reporting.study import compact_of
+    try:
+        from kd_experiments.reporting.study import compact_of
 
-    results = "" if sweep.results == Path("results") else f" paths.results={sweep.results}"
-    asked = f" sweep={sweep.name}" if sweep.name else ""
-    lines = compact_of(sweep.results, sweep.signatures(), sweep.name or "")
-    return ["", *lines, "", f"full report: python -m kd_experiments.reporting{results}{asked}"]
+        lines = [*compact_of(sweep.results, sweep.signatures(), sweep.name or ""), ""]
+    except Exception as error:  # the runs are done, whatever becomes of their table
+        from kd_experiments import files
+
+        log = sweep.folder / "report.log"
+        with contextlib.suppress(UserError):
+            files.write_text(log, traceback.format_exc())
+        lines = [shortened(f"the table failed: {type(error).__name__}: {error} (log: {log})", 500)]
+    results = [] if sweep.results == Path("results") else [f"paths.results={sweep.results}"]
+    asked = [f"sweep={sweep.name}"] if sweep.name else []
+    command = shlex.join(["python", "-m", "kd_experiments.reporting", *results, *asked, *more])
+    return [*lines, f"full report: {command}"]
 
 
 def _answer(arguments: list[str]) -> int:
@@ -78,9 +92,9 @@ def _answer(arguments: list[str]) -> int:
             _refuse_wrong_sweep(arguments)
             _hydra_main()
     except UserError as error:
-        return _say(str(error), 2)
+        return say(str(error), 2)
     except stopping.Stopped as error:
-        return _say("stopped; the same command goes on from where it was", error.exit_code)
+        return say("stopped; the same command goes on from where it was", error.exit_code)
     except Exception as error:
         return _failed(error, arguments)
     return 0
@@ -88,13 +102,15 @@ def _answer(arguments: list[str]) -> int:
 
 def _failed(error: Exception, arguments: list[str]) -> int:
     """A sentence for the user's mistakes, a traceback for ours."""
+    if isinstance(error, BrokenPipeError):
+        raise error  # nobody reads on
     from kd_experiments.cli.hydra_errors import explain
 
     sentence = explain(error, arguments)
     if sentence is None:
         traceback.print_exc()
         return 1
-    return _say(sentence, 2)
+    return say(sentence, 2)
 
 
 def _refuse_long(arguments: list[str]) -> None:
@@ -108,22 +124,11 @@ def _refuse_wrong_sweep(arguments: list[str]) -> None:
     """What is wrong with a sweep is told before anything trains: a callback of Hydra's could not refuse it."""
     if not {"-m", "--multirun"} & set(arguments):
         return
-    from hydra.errors import HydraException
-
-    from kd_experiments.sweeping.definitions import refuse_many, refuse_wrong
-
     name = next((word.partition("=")[2] for word in arguments if word.startswith("+sweeps=")), None)
     if name is not None:
+        from kd_experiments.sweeping.definitions import refuse_wrong
+
         refuse_wrong(name, arguments)
-    elif not any(word.startswith("hydra/sweeper=") for word in arguments):
-        with contextlib.suppress(HydraException):  # Hydra says what it cannot read, and that is put into words below
-            refuse_many([word for word in arguments if "=" in word and not word.startswith("-")])
-
-
-def _say(sentence: str, code: int) -> int:
-    prefix = "" if code in stopping.EXIT_CODES.values() else "error: "
-    print(f"{prefix}{shortened(sentence, 2000)}", file=sys.stderr)
-    return code
 
 
 def _hydra_main() -> None:
@@ -159,7 +164,7 @@ def job(composed: Any) -> float | None:
     try:
         _run_one(_plain(composed), typed, sweep)
     except UserError as error:
-        raise SystemExit(_say(str(error), 2)) from None
+        raise SystemExit(say(str(error), 2)) from None
     except Exception as error:
         raise SystemExit(_failed(error, typed)) from None
     return None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from kd_experiments.cli.choices import read_method
 from tests.conftest import Cli, records
 
 
@@ -117,6 +119,37 @@ def test_a_run_writes_only_below_its_results(cli: Cli, tmp_path: Path, monkeypat
     assert cli(f"paths.results={tmp_path / 'kept'}").code == 0
     assert list(elsewhere.iterdir()) == []
     assert {path.name for path in tmp_path.iterdir()} == {"elsewhere", "kept"}
+
+
+def test_a_report_that_fails_is_one_line(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the sweep came to is told all the same, with the command for the whole report."""
+
+    def fails(*arguments: object) -> list[str]:
+        raise ZeroDivisionError("no table")
+
+    monkeypatch.setattr("kd_experiments.reporting.study.compact_of", fails)
+    results = tmp_path / "of two words"
+    answer = cli("--multirun", "method=none", "seed=0", f"paths.results={results}")
+    assert answer.code == 0 and "sweep of 1 runs: 1 done" in answer.out and "Traceback" not in answer.out + answer.err
+    (log,) = results.glob("multirun/*/report.log")
+    assert f"the table failed: ZeroDivisionError: no table (log: {log})\n" in answer.out
+    assert answer.out.endswith(f"full report: python -m kd_experiments.reporting 'paths.results={results}'\n")
+    assert "Traceback" in log.read_text()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"]], ids=" ".join)
+def test_nobody_reads_on(arguments: list[str]) -> None:
+    """`| head` ends a command silently."""
+    command = f"{shlex.join([sys.executable, '-m', 'kd_experiments', *arguments])} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_a_method_file_without_a_head(tmp_path: Path) -> None:
+    """The user's own may have none; what is known of it is told."""
+    (tmp_path / "mine.yaml").write_text("# Mine.\nmethod: {weight: 2}\n")
+    found = read_method(tmp_path / "mine.yaml")
+    assert (found.name, found.title, found.evidence) == ("mine", "mine", "[ours]")
 
 
 def test_help_imports_no_torch() -> None:

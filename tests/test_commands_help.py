@@ -31,3 +31,8 @@ def test_help(
 
 def test_there_is_a_list() -> None:
     assert {"kd_experiments.reporting", "kd_experiments.sweeping", "kd_experiments.teachers"} <= set(COMMANDS)
+
+
+def test_what_was_typed_is_told_without_its_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert importlib.import_module("kd_experiments.sweeping.__main__").main(["list", "\x1b[31m=1"]) == 2
+    assert capsys.readouterr().err.startswith("error: ?[31m: no such key")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from kd_experiments import own_code
-from kd_experiments.cli.completion import SCRIPT
+from kd_experiments.cli.choices import SCRIPT
 from kd_experiments.data.__main__ import main as data
 from kd_experiments.data.load import READERS
 from kd_experiments.data.settings import DATASETS

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from kd_experiments.cli.completion import SCRIPT, candidates
+from kd_experiments.__main__ import main
+from kd_experiments.cli.choices import SCRIPT, candidates
 from kd_experiments.cli.mistypings import refuse
 from kd_experiments.errors import UserError
 from tests.conftest import Cli
@@ -20,7 +20,10 @@ from tests.conftest import Cli
     [
         ("temperature=2", "type temperature.value=2"),
         ("selection=0.8", "type selection=influence selection.ratio=0.8"),
-        ("label_noise=.4", None),
+        ("label_noise=.4", "type label_noise=symmetric label_noise.rate=.4"),
+        ("temperature=2,4", "type temperature.value=2,4"),
+        ("temperature=.5", "type temperature.value=.5"),
+        ("+epochs=3", "type recipe.epochs=3"),
         ("label_noise=0.4", "type label_noise=symmetric label_noise.rate=0.4"),
         ("recipe=5", "type recipe.epochs=5"),
         ("teacher=20", "did you mean teacher=resnet20?"),
@@ -54,10 +57,7 @@ from tests.conftest import Cli
         ("=3", "type KEY=3"),
     ],
 )
-def test_habits_are_answered(typed: str, words: str | None) -> None:
-    if words is None:
-        refuse(shlex.split(typed))
-        return
+def test_habits_are_answered(typed: str, words: str) -> None:
     with pytest.raises(UserError) as error:
         refuse(shlex.split(typed))
     assert words in str(error.value) and "\n" not in str(error.value)
@@ -115,6 +115,7 @@ def test_what_the_grammar_refuses_is_one_sentence(cli: Cli, typed: str, words: s
         ("method=kd,lrd", ["method=kd,lrds"]),
         ("teacher=wrn_40", ["teacher=wrn_40_1", "teacher=wrn_40_2"]),
         ("--mult", ["--multirun"]),
+        ("hydra/launcher=slurm", ["hydra/launcher=slurm_cpu", "hydra/launcher=slurm_gpu"]),
         ("nothing=x", []),
     ],
 )
@@ -122,15 +123,27 @@ def test_candidates(word: str, expected: list[str]) -> None:
     assert candidates(word) == expected
 
 
+def test_a_half_typed_word_is_no_mistake(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["kd_experiments", "--complete", "imports=[nothing"])
+    assert main() == 0 and capsys.readouterr() == ("\n", "")
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize(
-    ("line", "reply"), [("kd-experiments meth", "method="), ("kd-experiments seed=1 method=lrd", "lrds")]
-)
-def test_bash_completes(line: str, reply: str, tmp_path: Path) -> None:
-    """The script as bash runs it, with the candidates of this process."""
+    ("shell", "line", "reply"),
+    [
+        ("", "kd-experiments meth", "method="),
+        ("", "kd-experiments seed=1 method=lrd", "lrds"),
+        ("ZSH_VERSION=5; autoload() { :; }; compinit() { :; }; bashcompinit() { :; }", "kd-experiments method=lrd",
+         "method=lrds"),
+    ],
+)  # fmt: skip
+def test_shells_complete(shell: str, line: str, reply: str) -> None:
+    """The script as bash runs it, with the candidates of this process; zsh, played by bash, wants whole words."""
     word = line.rsplit(" ", 1)[1]
     answers = "\n".join(candidates(word))
-    script = f"""{SCRIPT}
+    script = f"""{shell}
+{SCRIPT}
 kd-experiments() {{ [ "$1 $2" = "--complete {word}" ] && echo "{answers}"; }}
 COMP_LINE={shlex.quote(line)} COMP_POINT={len(line)}
 _kd_experiments

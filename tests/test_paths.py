@@ -9,8 +9,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kd_experiments import own_code
 from kd_experiments.cli.composing import composed
 from kd_experiments.cli.paths import readable
+from kd_experiments.errors import UserError
+from kd_experiments.sweeping.__main__ import _words
+from kd_experiments.teachers.__main__ import main as teachers
 from tests.conftest import Cli
 
 NAMES = [
@@ -43,9 +47,36 @@ def test_whatever_it_is_called(path: str) -> None:
     assert str(override.value()).replace("\\${", "${") == path
 
 
-def test_home_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("paths.results=~/kd", "paths.results='/home/müller/kd'"),
+        ("student.checkpoint=~/a.pth", "student.checkpoint='/home/müller/a.pth'"),
+        ("peer.checkpoint=/data/ü.pth", "peer.checkpoint='/data/ü.pth'"),
+        ("teacher.checkpoint='~/a b.pth'", "teacher.checkpoint='/home/müller/a b.pth'"),
+        ("imports=[~/my_kd,other]", "imports=['/home/müller/my_kd',other]"),
+        ("imports=/home/jürgen/my_kd", "imports=['/home/jürgen/my_kd']"),
+    ],
+)
+def test_home_is_found(monkeypatch: pytest.MonkeyPatch, typed: str, read: str) -> None:
     monkeypatch.setenv("HOME", "/home/müller")
-    assert readable(["paths.results=~/kd"]) == ["paths.results='/home/müller/kd'"]
+    assert readable([typed]) == [read]
+    OverridesParser.create().parse_overrides([read])
+    key, _, value = read.partition("=")
+    assert key != "imports" or not {"'", "["} & set("".join(own_code.listed(value)))
+
+
+def test_the_words_laid_over_a_sweep_are_read_as_a_command_is() -> None:
+    assert _words("seed=0,1 'dataset.root=/my photos'") == ["seed=0,1", "dataset.root='/my photos'"]
+    with pytest.raises(UserError, match="give both"):
+        _words("dataset.root='/my")
+
+
+def test_filling_a_table_reads_its_words_as_a_run_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert teachers(["fill", "teacher.checkpoint=/no/[such].pth", "temperature=2"]) == 2
+    assert capsys.readouterr().err.endswith("type temperature.value=2\n")
+    assert teachers(["fill", "teacher.checkpoint=/no/[such].pth"]) == 2
+    assert "[such].pth: there is no such file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

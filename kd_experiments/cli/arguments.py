@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from kd_experiments import own_code, stopping
-from kd_experiments.errors import UserError, did_you_mean
+from kd_experiments.errors import UserError, did_you_mean, shortened
 
 
 def asks_for_help(arguments: Sequence[str], text: str) -> bool:
@@ -26,9 +26,9 @@ def answered(action: Callable[[], int], arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         return code
     except UserError as error:
-        return _say(f"error: {error}", 2)
+        return say(str(error), 2)
     except stopping.Stopped as error:
-        return _say("stopped; the same command goes on from where it was", error.exit_code)
+        return say("stopped; the same command goes on from where it was", error.exit_code)
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -38,11 +38,13 @@ def answered(action: Callable[[], int], arguments: Sequence[str]) -> int:
         sentence = explain(error, arguments)
         if sentence is None:
             raise
-        return _say(f"error: {sentence}", 2)
+        return say(sentence, 2)
 
 
-def _say(sentence: str, code: int) -> int:
-    print(sentence, file=sys.stderr)
+def say(sentence: str, code: int) -> int:
+    """Tell it on one line of stderr, as an error unless somebody asked the program to stop; returns the code."""
+    prefix = "" if code in stopping.EXIT_CODES.values() else "error: "
+    print(f"{prefix}{shortened(sentence, 2000)}", file=sys.stderr)
     return code
 
 

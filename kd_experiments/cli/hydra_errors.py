@@ -1,9 +1,10 @@
-"""Hydra's and OmegaConf's errors, each as one clear sentence."""
+"""Hydra's, OmegaConf's and the launchers' errors, each as one clear sentence."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -14,15 +15,30 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_experiments import private
-from kd_experiments.cli import choices, guard, launcher_errors
+from kd_experiments.cli import choices, guard
 from kd_experiments.cli.composing import composer
 from kd_experiments.errors import did_you_mean, no_such_choice
 from kd_experiments.places import files_of
 
+_Sentence = Callable[[re.Match[str], str, Sequence[str]], str]
+
+# What a plugin of Hydra offers -> the extra of this package that installs the plugin.
+EXTRAS = {
+    "hydra/launcher/joblib": "joblib",
+    "hydra/launcher/submitit_slurm": "slurm",
+    "hydra/launcher/submitit_local": "slurm",
+    "hydra/launcher/ray": "ray",
+    "hydra/launcher/ray_aws": "ray",
+    "hydra/sweeper/optuna": "tune",
+}
+
+# By name, since their libraries may not be installed.
+_LOST = ("UncompletedJobError", "TerminatedWorkerError", "WorkerCrashedError", "OutOfMemoryError", "NodeDiedError")
+
 
 def explain(error: BaseException, arguments: Sequence[str]) -> str | None:
     """What is wrong with the command line, or None when the error is not the user's."""
-    said = launcher_errors.explain(error)
+    said = of_launcher(error)
     if said is not None:
         return said
     if isinstance(error, OSError) and not isinstance(error, HydraException):
@@ -35,19 +51,24 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str | None:
     if not of_parser and not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     text = str(error)
-    for pattern, sentence in (
+    sentences: tuple[tuple[str, _Sentence], ...] = (
         (r"Could not (?:find|load) '([^']+)/([^'/]+)'", _no_choice),
-        (r"Could not override '([^']+)'\. No match in the defaults list", _no_group),
         (r"Could not override '([^']+)'", _no_key),
         (r"Key '([^']+)' is not in struct", _no_key),
-        (r"Ambiguous value for argument '([^']+)'", _ambiguous),
-        (r"Sweep parameters '(.+)' requires --multirun", _ambiguous),
-        (r"Interpolation key '([^']+)' not found", _no_interpolation),
+        (
+            r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'(?: requires --multirun|\n|$)",
+            lambda found, *_: f"{found[1]}: several values; add --multirun to run each of them",
+        ),
+        (
+            r"Interpolation key '([^']+)' not found",
+            lambda found, *_: f"${{{found[1]}}}: there is no such key whose value could stand here; give the value",
+        ),
         (
             r"Error parsing override|missing EQUAL at|mismatched input|no viable alternative|token recognition|Lexer",
             _unreadable,
         ),
-    ):
+    )
+    for pattern, sentence in sentences:
         found = re.search(pattern, text)
         if found:
             return sentence(found, text, arguments)
@@ -55,28 +76,49 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str | None:
     return said or f"{' '.join(arguments)}: cannot be composed ({type(error).__name__})"
 
 
+def of_launcher(error: BaseException) -> str | None:
+    """What is wrong where SLURM, Ray or joblib cannot start the jobs of a sweep or lose one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    kind = type(error).__name__
+    if isinstance(error, RuntimeError) and lines and 'Could not detect "srun"' in lines[0]:
+        return "SLURM's commands are not found here; launch the sweep on a machine of the cluster where sbatch works"
+    if kind == "FailedJobError" and lines and lines[0].startswith("sbatch:"):
+        return f"SLURM does not take the jobs: {'; '.join(lines)}"
+    if isinstance(error, ConnectionError) and "Ray" in str(error):
+        return (
+            "hydra.launcher.ray.init.address: no Ray there that lets us in; start one with: ray start --head, "
+            "and give its token in RAY_AUTH_TOKEN where it asks for one"
+        )
+    if kind in _LOST:
+        return f"a process was killed, perhaps for lack of memory: {lines[0] if lines else kind}"
+    return None
+
+
 def _raised_in(error: BaseException, packages: tuple[str, ...]) -> bool:
     """Was it a library that gave up, over what the user typed, and not a line of ours?"""
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    return last is not None and str(last.tb_frame.f_globals.get("__name__")).split(".")[0] in packages
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and str(frames[-1].f_globals.get("__name__")).split(".")[0] in packages
+
+
+def _not_installed(group: str, choice: str, arguments: Sequence[str]) -> str:
+    """The plugin of this choice is missing; what the user typed may have been a preset made of it."""
+    typed = [argument for argument in arguments if argument.startswith(f"{group}=")]
+    return (
+        f"{typed[-1] if typed else f'{group}={choice}'}: its plugin is not installed; "
+        f"type: pip install 'kd_experiments[{EXTRAS[f'{group}/{choice}']}]'"
+    )
 
 
 def _no_choice(found: re.Match[str], text: str, arguments: Sequence[str]) -> str:
     group, given = found.groups()
-    if f"{group}/{given}" in launcher_errors.EXTRAS:
-        return launcher_errors.not_installed(group, given, arguments)
+    if f"{group}/{given}" in EXTRAS:
+        return _not_installed(group, given, arguments)
     first, _, folder = group.partition("/")  # experiment=cifar100/vgg13_vgg8
     known = choices.choices()
     for key in (first, f"+{first}"):
         if key in known:
             return str(no_such_choice(key, f"{folder}/{given}" if folder else given, known[key]))
     return str(no_such_choice(group, given, re.findall(r"^\t(\S+)$", text, re.MULTILINE)))
-
-
-def _no_group(found: re.Match[str], text: str, arguments: Sequence[str]) -> str:
-    return _unknown(found.group(1), arguments)
 
 
 def _no_key(found: re.Match[str], text: str, arguments: Sequence[str]) -> str:
@@ -109,14 +151,6 @@ def _keys_of_other_choices(group: str) -> dict[str, list[str]]:
         for key in OmegaConf.select(content, "method") if group == "method" else content:
             found.setdefault(str(key), []).append(name)
     return found
-
-
-def _ambiguous(found: re.Match[str], text: str, arguments: Sequence[str]) -> str:
-    return f"{found.group(1)}: several values; add --multirun to run each of them"
-
-
-def _no_interpolation(found: re.Match[str], text: str, arguments: Sequence[str]) -> str:
-    return f"${{{found.group(1)}}}: there is no such key whose value could stand here; give the value itself"
 
 
 def _unreadable(found: re.Match[str], text: str, arguments: Sequence[str]) -> str:

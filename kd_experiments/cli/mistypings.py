@@ -37,7 +37,7 @@ _NUMBERS = {
     "label_noise": "label_noise=symmetric label_noise.rate={}",
     "recipe": "recipe.epochs={}",
 }
-_NUMBER = re.compile(r"-?\d+(\.\d*)?(e-?\d+)?")
+_NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)(e-?\d+)?")
 
 
 def refuse(arguments: Sequence[str]) -> None:
@@ -99,13 +99,13 @@ def _value(key: str, value: str) -> str | None:
         mode = "offline" if value in ("true", "on", "offline") else "disabled"
         mode = "online" if value == "online" else mode
         return f"{key}={value}: type tracking.mode={mode}"
-    if key in _KEYS:
-        return f"{key}={value}: no such key; type {_KEYS[key]}={value}"
+    if (bare := key.lstrip("+")) in _KEYS:
+        return f"{key}={value}: no such key; type {_KEYS[bare]}={value}"
     if not key.strip("+"):
         return f"{key}={value}: cannot be read as key=value; type KEY={value}, --help lists the keys"
     if value.startswith("{") and key in choices():
         return f"{key}={shortened(value)}: type {key}=CHOICE, and other values one by one: {key}.KEY=VALUE"
-    if _NUMBER.fullmatch(value) or value in ("true", "false", "null"):
+    if all(map(_NUMBER.fullmatch, value.split(","))) or value in ("true", "false", "null"):
         if key in _NUMBERS:
             return (
                 f"{key}={value}: {key} is a group, its number has a key of its own; type {_NUMBERS[key].format(value)}"

@@ -20,7 +20,7 @@ from kd_experiments.data.cache import Facts, Labels, Pixels, Stored, Writer
 from kd_experiments.data.decode import BrokenImage, OtherSize, decode, endings, open_rgb
 from kd_experiments.data.finding import some
 from kd_experiments.data.settings import ImageTreeConfig
-from kd_experiments.errors import UserError
+from kd_experiments.errors import UserError, shortened
 
 WORKERS = min(16, os.cpu_count() or 1)
 PIECE_BYTES = 1 << 22  # what one thread decodes before it hands over; twice WORKERS of them are in memory at most
@@ -70,11 +70,8 @@ def store(tree: ImageTree, config: ImageTreeConfig, data_folder: Path) -> Stored
 
 def warn_of_skipped(tree: ImageTree, skipped: int, first: str) -> None:
     """Say how many images are left out; `first` is the first of them and why."""
-    print(
-        f"warning: {tree.folder}: {skipped} of {len(tree.files)} images cannot be decoded and are left out, the first "
-        f"is {first}",
-        file=sys.stderr,
-    )
+    told = f"{skipped} of {len(tree.files)} images cannot be decoded and are left out, the first is {first}"
+    print(f"warning: {shortened(f'{tree.folder}: {told}', 1000)}", file=sys.stderr)
 
 
 def images_below(folder: Path) -> list[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kd_experiments.cli.arguments import answered, asks_for_help, parse
+from kd_experiments.cli.paths import imports, readable
 from kd_experiments.errors import UserError, no_such_choice
 from kd_experiments.sweeping.clean import clean
 from kd_experiments.sweeping.listing import listing
@@ -55,10 +57,10 @@ def _answer(arguments: Sequence[str]) -> int:
     elif command == "status":
         if values["over"] and not values["name"]:
             raise UserError("over=... says what is laid over one sweep; name it, too: name=lrds_ratio")
-        one, over = values["name"], values["over"].split()
-        lines = status_of_one(one, results, over) if one else status_of_all(results)
+        one, over = values["name"], _words(values["over"])
+        lines = status_of_one(one, results, over, imports(rest)) if one else status_of_all(results)
     elif command == "plan":
-        return _plan(values, results)
+        return _plan(values, results, imports(rest))
     else:
         named = [name for name in values["runs"].split(",") if name]
         lines = clean(results, _days(values["older"]), named, _yes(values, "yes"))
@@ -66,14 +68,22 @@ def _answer(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _plan(values: Mapping[str, str], results: Path) -> int:
+def _words(over: str) -> list[str]:
+    """What is laid over a sweep, as the words of a command."""
+    try:
+        return readable(["--multirun", *shlex.split(over)])[1:]
+    except ValueError as error:
+        raise UserError(f"over={over}: a quotation mark without another; give both") from error
+
+
+def _plan(values: Mapping[str, str], results: Path, more: Sequence[str]) -> int:
     """Print it, and become the sweep where that is wanted."""
     from kd_experiments.sweeping.plan import plan  # torch takes a while to import
 
     if not values["name"]:
         raise UserError("name: which sweep? name=lrds_main; python -m kd_experiments.sweeping list names all")
     start = _yes(values, "start")
-    made = plan(values["name"], values["over"].split(), results)
+    made = plan(values["name"], [*_words(values["over"]), *more], results)
     print("\n".join(made.lines), flush=True)
     if start:
         os.execv(sys.executable, [sys.executable, *made.start])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
@@ -11,8 +11,7 @@ from omegaconf import DictConfig, open_dict, read_write
 from kd_experiments import stopping
 from kd_experiments.cli import guard
 from kd_experiments.sweeping.definitions import expand, laid_over
-from kd_experiments.sweeping.outcome import read_outcome
-from kd_experiments.sweeping.progress import began
+from kd_experiments.sweeping.outcome import began, read_outcome
 from kd_experiments.sweeping.run_status import is_running
 
 # A launcher's worker imports this module before it composes its job.
@@ -20,14 +19,7 @@ guard.install()
 stopping.in_worker()
 
 Became = Literal["done", "skipped", "diverged", "failed", "running", "not run"]
-_WORDS: dict[Became, str] = {
-    "done": "done",
-    "skipped": "skipped, complete already",
-    "diverged": "diverged",
-    "failed": "failed",
-    "running": "still running",
-    "not run": "not run",
-}
+_WORDS: dict[Became, str] = {"skipped": "skipped, complete already", "running": "still running"}  # others as they are
 
 
 class SweepReport(Callback):
@@ -46,8 +38,7 @@ class SweepReport(Callback):
         self.folder = Path(config.hydra.sweep.dir).absolute()
         if sweeper._target_.endswith(".BasicSweeper"):  # others choose their jobs as they go
             typed = config.hydra.overrides.task
-            params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-            jobs = expand(laid_over(params, typed))
+            jobs = expand(laid_over(guard.params_of(config), typed))
             with read_write(config.hydra), open_dict(config.hydra):  # the sweeper is made from this after the callback
                 for key in {word.partition("=")[0] for word in typed} & set(sweeper.params or {}):
                     del sweeper.params[key]
@@ -72,7 +63,7 @@ class SweepReport(Callback):
     def summary(self) -> tuple[list[str], bool]:
         """Lines for a person, and whether every run of the sweep is complete."""
         numbers = self._numbers_found() if self.jobs is None else list(range(len(self.jobs)))
-        counts: dict[Became, int] = dict.fromkeys(_WORDS, 0)
+        counts: dict[Became, int] = dict.fromkeys(get_args(Became), 0)
         told = []
         for number in numbers:
             became, reason = self._became(number)
@@ -80,7 +71,7 @@ class SweepReport(Callback):
             if reason is not None:
                 what = f"job {number}" if self.jobs is None else self.jobs[number]
                 told.append(f"  failed: {what}: {reason}")
-        counted = ", ".join(f"{count} {_WORDS[became]}" for became, count in counts.items() if count)
+        counted = ", ".join(f"{count} {_WORDS.get(became, became)}" for became, count in counts.items() if count)
         complete = counts["done"] + counts["skipped"] + counts["diverged"] == len(numbers)
         again = [] if complete else ["  the same command again runs what is missing, and nothing else"]
         return ["", f"sweep of {len(numbers)} runs: {counted}", *told, *again], complete

@@ -15,8 +15,7 @@ from filelock import FileLock, Timeout
 
 from kd_experiments.errors import UserError, did_you_mean
 from kd_experiments.sweeping.listing import columns
-from kd_experiments.sweeping.outcome import read_outcome
-from kd_experiments.sweeping.progress import launched
+from kd_experiments.sweeping.outcome import launched, read_outcome
 from kd_experiments.sweeping.run_status import RunStatus, is_running, run_status
 
 if sys.platform != "win32":  # which has no view tables that are filled by several processes

@@ -11,8 +11,7 @@ from kd_experiments import digests, identity, stopping
 from kd_experiments.config import Config
 from kd_experiments.errors import UserError
 from kd_experiments.single_run import run
-from kd_experiments.sweeping.outcome import Outcome
-from kd_experiments.sweeping.progress import progress_line
+from kd_experiments.sweeping.outcome import Outcome, progress_line
 from kd_experiments.tracking.display import Display
 from kd_experiments.tracking.record import Record, RunFolder
 from kd_experiments.tracking.summary import already_done

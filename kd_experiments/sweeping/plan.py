@@ -151,16 +151,18 @@ class Told:
 def plan(name: str, over: Sequence[str], results: Path) -> Told:
     """What is missing of a sweep below `results`, with `over` laid over it, and what that takes on this machine.
 
-    A launcher among the words of `over` is kept. `UserError` for an unknown sweep and for data that are the user's own.
+    A launcher and `imports` among the words of `over` are kept. `UserError` for an unknown sweep and for data that are
+    the user's own.
     """
-    chosen = [word for word in over if word.startswith("hydra")]
+    chosen = [word for word in over if word.startswith(("hydra", "imports="))]
     over = [word for word in over if word not in chosen]
     told = outline(name, over)
     plans = list({one.signature: one for one in each_run(name, over, work_of)}.values())
     missing = [one for one in plans if not _is_done(results, one.signature)]
     device = devices.pick("auto")
     preset = launcher(device)
-    chosen = chosen if any(word.startswith("hydra/launcher=") for word in chosen) else [f"hydra/launcher={preset}"]
+    if not any(word.startswith("hydra/launcher=") for word in chosen):
+        chosen.append(f"hydra/launcher={preset}")
     start = ["-m", "kd_experiments", "--multirun", f"+sweeps={name}", *over, f"paths.results={results}", *chosen]
     speeds = Measured(device, results / "sweeps" / "speeds.json")
     takes = cost(missing, speeds)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from kd_experiments.escaping import plain
 from kd_experiments.sweeping.definitions import Job, Sweep, read
 from kd_experiments.sweeping.listing import columns
 from kd_experiments.sweeping.run_status import RunStatus, every_run_status, run_status, typical_seconds
@@ -29,7 +31,7 @@ def status_of_all(results: Path) -> list[str]:
     return [*lines, "", f"{len(runs)} runs: {_counted(runs)}", *([f"all {common}"] if common else [])]
 
 
-def status_of_one(name: str, results: Path, over: Sequence[str] = ()) -> list[str]:
+def status_of_one(name: str, results: Path, over: Sequence[str] = (), more: Sequence[str] = ()) -> list[str]:
     """Lines for a person: how far the sweep is, every run that is not complete, and the command for them."""
     sweep = read(name, results, over)
     runs = [(job, run_status(results / "runs" / job.signature)) for job in sweep.jobs]
@@ -41,19 +43,20 @@ def status_of_one(name: str, results: Path, over: Sequence[str] = ()) -> list[st
     for job, run in open_runs:
         lines += [_open_line(job, run), *([] if run is None else _reason(run))]
     if open_runs:
-        lines += ["", _time_left(there, len(open_runs)), f"run them: {_command(sweep, results)}"]
+        lines += ["", _time_left(there, len(open_runs)), f"run them: {_command(sweep, results, more)}"]
     return lines
 
 
 def _row(run: RunStatus) -> tuple[str, ...]:
     top1 = "" if run.top1 is None else f"{run.top1:.2f}"
-    return run.status, run.method, run.stage, run.teacher, run.replicate, top1, run.when, run.folder.name
+    cells = (run.status, run.method, run.stage, run.teacher, run.replicate, top1, run.when, run.folder.name)
+    return tuple(map(plain, cells))
 
 
 def _reason(run: RunStatus) -> list[str]:
     if run.status == "failed":
-        return [f"    {run.reason} (log: {run.log})"]
-    return [f"    {run.reason}"] if run.reason else []
+        return [plain(f"    {run.reason} (log: {run.log})")]
+    return [plain(f"    {run.reason}")] if run.reason else []
 
 
 def _open_line(job: Job, run: RunStatus | None) -> str:
@@ -72,5 +75,6 @@ def _time_left(runs: Sequence[RunStatus], missing: int) -> str:
     return f"time left: about {duration(missing * each)}, one after another"
 
 
-def _command(sweep: Sweep, results: Path) -> str:
-    return sweep.command if results == Path("results") else f"{sweep.command} paths.results={results}"
+def _command(sweep: Sweep, results: Path, more: Sequence[str]) -> str:
+    where = [] if results == Path("results") else [f"paths.results={results}"]
+    return " ".join([sweep.command, *map(shlex.quote, [*where, *more])])

@@ -65,6 +65,8 @@ def _fill(overrides: Sequence[str]) -> None:
     import torch
 
     from kd_experiments.cli.composing import composed
+    from kd_experiments.cli.mistypings import refuse
+    from kd_experiments.cli.paths import readable
     from kd_experiments.config import check
     from kd_experiments.data.load import load
     from kd_experiments.distillers import DISTILLERS
@@ -72,7 +74,9 @@ def _fill(overrides: Sequence[str]) -> None:
     from kd_experiments.tracking.display import Display
     from kd_experiments.training import devices
 
-    config, display = check(composed(overrides)), Display()
+    typed = readable(overrides)
+    refuse(typed)
+    config, display = check(composed(typed)), Display()
     if config.teacher.table in ("memory", "off"):
         raise UserError(
             f"teacher.table={config.teacher.table}: such a table ends with its process, there is nothing to fill in "

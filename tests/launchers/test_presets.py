@@ -12,7 +12,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
 from kd_experiments.cli.composing import composer
-from kd_experiments.cli.launcher_errors import EXTRAS, explain
+from kd_experiments.cli.hydra_errors import EXTRAS, of_launcher
 from kd_experiments.places import home
 from tests.conftest import Cli
 
@@ -93,11 +93,11 @@ def test_a_machine_without_slurm_is_told_in_one_line(cli: Cli, monkeypatch: pyte
 def test_errors_of_the_engines_and_no_others_are_explained() -> None:
     refused = type("FailedJobError", (Exception,), {})
     lost = type("TerminatedWorkerError", (Exception,), {})
-    assert explain(refused("sbatch: error: invalid partition\n")) == (
+    assert of_launcher(refused("sbatch: error: invalid partition\n")) == (
         "SLURM does not take the jobs: sbatch: error: invalid partition"
     )
-    assert explain(refused("Job (task=0) failed during processing with trace:\n...")) is None
-    assert "ray start --head" in str(explain(ConnectionError("Could not find any running Ray instance.")))
-    assert explain(ConnectionError("Connection refused")) is None
-    assert "killed" in str(explain(lost("A worker process managed by the executor was unexpectedly terminated.")))
-    assert explain(ValueError("our own")) is None
+    assert of_launcher(refused("Job (task=0) failed during processing with trace:\n...")) is None
+    assert "ray start --head" in str(of_launcher(ConnectionError("Could not find any running Ray instance.")))
+    assert of_launcher(ConnectionError("Connection refused")) is None
+    assert "killed" in str(of_launcher(lost("A worker process managed by the executor was unexpectedly terminated.")))
+    assert of_launcher(ValueError("our own")) is None

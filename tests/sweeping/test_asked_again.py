@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from kd_experiments import single_run
+from kd_experiments import files, single_run
 from kd_experiments.sweeping.callback import SweepReport
-from kd_experiments.sweeping.outcome import Outcome
+from kd_experiments.sweeping.outcome import Outcome, began, progress_line
 from kd_experiments.tracking.record import RunFolder
 from kd_experiments.training import parallel
 from tests.conftest import PATIENCE, TINY, Cli, records
@@ -177,4 +177,7 @@ def test_jobs_of_a_sweeper_that_chooses_as_it_goes(tmp_path: Path) -> None:
     Outcome("failed", None, "seed=x: expected a whole number").write(tmp_path / "1")
     lines, whole = sweep.summary()
     assert sweep.began and not whole
+    files.write_text(tmp_path / "sweep.json", "[1]")  # not ours
+    began(tmp_path / "sweep.json", ["seed=x"])  # where nothing can be written
+    assert progress_line(tmp_path / "1", 1, ["seed=x"], "failed") == "run 2, 1 failed: seed=x: failed"
     assert "sweep of 2 runs: 1 done, 1 failed" in lines and "  failed: job 1: seed=x: expected a whole number" in lines

@@ -12,8 +12,7 @@ from filelock import FileLock
 
 from kd_experiments import files
 from kd_experiments.sweeping.__main__ import main
-from kd_experiments.sweeping.outcome import Outcome
-from kd_experiments.sweeping.progress import began
+from kd_experiments.sweeping.outcome import Outcome, began
 from tests.reporting.synthetic import record
 
 

@@ -16,6 +16,7 @@ from kd_experiments.sweeping import listing as listing_module
 from kd_experiments.sweeping.__main__ import main
 from kd_experiments.sweeping.definitions import Job, Outline, Sweep, TableLayout
 from kd_experiments.sweeping.listing import listing
+from kd_experiments.sweeping.status import status_of_one
 from kd_experiments.tracking.words import duration
 from tests.reporting.synthetic import record
 
@@ -103,15 +104,17 @@ def test_status_of_all(tmp_path: Path, write: Write, capsys: pytest.CaptureFixtu
 
 def test_status_of_one_sweep(one_sweep: None, tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     write("run0")
-    bad = write("run1", "failed", error="recipe.lr=9: training diverged")
+    bad = write("run1", "failed", error="recipe.lr=9: training\x1b diverged")
     write("run2", "running")
     assert main(["status", "name=some", f"paths.results={tmp_path}"]) == 0
     out = capsys.readouterr().out
     assert "4 runs: 1 complete, 1 failed, 1 stopped, 1 not begun" in out
-    assert f"  failed     seed=1 method=kd\n    recipe.lr=9: training diverged (log: {bad / 'run.log'})" in out
+    assert f"  failed     seed=1 method=kd\n    recipe.lr=9: training  diverged (log: {bad / 'run.log'})" in out
     assert "  stopped    seed=2 method=kd" in out and "  not begun  seed=3 method=kd" in out and "seed=0" not in out
     assert "time left: about 2 min" in out
     assert f"run them: python -m kd_experiments --multirun +sweeps=some paths.results={tmp_path}" in out
+    told = status_of_one("some", tmp_path / "my results", (), ["imports=[my_kd]"])[-1]
+    assert told.endswith(f" +sweeps=some 'paths.results={tmp_path}/my results' 'imports=[my_kd]'")
 
 
 @pytest.mark.parametrize(
