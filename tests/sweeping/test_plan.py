@@ -63,8 +63,8 @@ def test_speeds_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert first == again and sorted(asked) == ["resnet20", "resnet20", "resnet8"]
     assert "4, 0 done, 4 to run" in first.lines[1]
     assert first.start[:3] == ["-m", "kd_experiments", "--multirun"] and first.start[-1].startswith("hydra/launcher=")
-    chosen = plan.plan("methods", [*SMALL, "method=none", "hydra/launcher=ray_local"], tmp_path)
-    assert chosen.start[-1] == "hydra/launcher=ray_local"
+    chosen = plan.plan("methods", [*SMALL, "method=none", "hydra/launcher=ray_local", "imports=[]"], tmp_path)
+    assert chosen.start[-2:] == ["hydra/launcher=ray_local", "imports=[]"]
 
 
 def test_a_busy_machine_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
