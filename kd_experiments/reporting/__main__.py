@@ -20,13 +20,12 @@ HELP = """python -m kd_experiments.reporting [KEY=VALUE ...]
 
 Prints a compact table of the last sweep or setting, and makes tables, figures and one page of all runs.
 
-  paths.results=DIR   where the runs lie (default: results); files go there too, but for the checkout's own results
+  paths.results=DIR   where the runs lie (default: results); files go there too, but for the checkout and its results
                       folder to results/own, so that what is committed stays as it is
   csv=FILE            a table of runs that this wrote, such as results/runs.csv; alone, or with paths.results both
   source=wandb        runs that were sent to Weights & Biases instead
-    project=PROJECT   of which project (default: kd_experiments)
-    entity=ENTITY     of which user or team (default: yours)
-  out=DIR             where files go (default: beside the runs)
+    project=PROJECT   of which project (default: kd_experiments); entity=ENTITY: of which user or team (default: yours)
+  out=DIR             where files go (default: beside the runs, or beside csv=FILE likewise)
   write=all           also tables, figures, page, or nothing: the compact table alone
   sweep=NAME          also the table of this sweep, however little of it is there
   reference=METHOD    differences to this method (default: kd, or without it none)
@@ -71,11 +70,11 @@ def report(values: Mapping[str, str]) -> None:
     counts = ", ".join(f"{count} {status}" for status, count in sorted(Counter(frame["status"]).items()))
     left_out = [f"left out: {one}" for one in frame.attrs[frames.LEFT_OUT]]
     print(f"runs in {place}: {counts or 'none'}", *left_out, sep="\n")
-    _check(values, reference={str(label) for label in frame["method"]})
     study = Study(frame, values["sweep"], values["reference"])
+    _check(values, reference={str(run["method"]) for run in study.runs})
     print("", *study.last(), sep="\n")
     _check(values, latex=["true", *(table.name for table in study.tables)])
-    folder = Path(values["out"]) if values["out"] else own_folder(local) if local else Path(values["csv"]).parent
+    folder = Path(values["out"]) if values["out"] else own_folder(local, values["csv"])
     what = WRITE[values["write"]]
     if (what or values["latex"]) and (len(frame) or local is None):
         files.remove_old_parts(folder)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -37,6 +37,7 @@ LOOK: dict[str, Any] = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
     "grid.color": "0.9", "lines.linewidth": 1.1, "lines.markersize": 4, "legend.frameon": False,
     "svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "kd_experiments", "axes.unicode_minus": True,
+    "text.parse_math": False,  # a dollar in somebody's own name is a dollar
 }  # fmt: skip
 
 
@@ -50,11 +51,9 @@ class Drawing:
     draw: Callable[[], Figure]
 
 
-@contextmanager
-def house_style() -> Iterator[None]:
+def house_style() -> AbstractContextManager[None]:
     """Draw and save inside this: matplotlib's defaults and ours, whatever the user's own settings are."""
-    with matplotlib.style.context(LOOK, after_reset=True):
-        yield
+    return matplotlib.style.context(LOOK, after_reset=True)
 
 
 def save(drawing: Drawing, folder: Path, digest: str, formats: Sequence[str] = FORMATS) -> list[Path]:
@@ -81,11 +80,10 @@ def save(drawing: Drawing, folder: Path, digest: str, formats: Sequence[str] = F
 
 def of_setting(comparison: Comparison) -> list[Drawing]:
     """The forest of a setting, one column wide and one page wide, and its other figures of merit."""
-    rows, setting = list(comparison.rows), comparison.setting
-    if len(rows) < 2:
+    setting, named = comparison.setting, [(row.group.title, row) for row in comparison.rows]
+    if len(named) < 2:
         return []
     base = "" if comparison.reference is None else comparison.reference.title
-    named = [(row.group.title, row) for row in rows]
     made = _forests(setting.slug, setting.title, named, base)
     groups = [(name, row.group) for name, row in named if not row.group.diverged]
     kinds = {"quality": ("test_ece_last", "test_nll_last", "test_agreement_last", "test_inherited_errors_last"),
@@ -100,14 +98,16 @@ def of_setting(comparison: Comparison) -> list[Drawing]:
 
 def of_sweep(grid: Grid) -> list[Drawing]:
     """Accuracy over the swept values, a line or a row of points for each other choice; a forest where rows are all."""
-    title = grid.title
     if not grid.sweep.table.columns or len(grid.columns) < 2:
         named = [(cell_words(grid, row), grid.compared[row, column]) for row, column in grid.groups]
-        return _forests(grid.name, title, named, reference_words(grid)) if len(named) > 1 else []
+        return _forests(grid.name, grid.title, named, reference_words(grid)) if len(named) > 1 else []
     shown = _shown(grid)
     further = f"; {len(grid.rows) - len(shown)} further rows are in the table" if len(grid.rows) > len(shown) else ""
-    caption = f"{title}. {TOP1.head}; lines join means {covers(grid.runs)}; {_SCATTER}{further}."
-    return [Drawing(grid.name, caption, _grid_words(grid, shown), lambda: _draw_grid(grid, shown))]
+    caption = f"{grid.title}. {TOP1.head}; lines join means {covers(grid.runs)}; {_SCATTER}{further}."
+    cells = {row: [(cell_words(grid, column=at), group) for (one, at), group in grid.groups.items() if one == row]
+             for row in shown}  # fmt: skip
+    words = "; ".join(f"{cell_words(grid, row)}: {_extremes(there, TOP1)}" for row, there in cells.items()) + "."
+    return [Drawing(grid.name, caption, words, lambda: _draw_grid(grid, shown))]
 
 
 _SCATTER = f"points are seeds where there are at most {SEEDS}, and bars else are 95 % intervals of means"
@@ -117,13 +117,13 @@ def _forests(name: str, title: str, rows: Sequence[tuple[str, Compared]], base: 
     shown = rows[:ROWS]
     more = f"; {len(rows) - ROWS} further rows are in the table" if len(rows) > ROWS else ""
     gap = f"ifference to {base} in points of %, paired, with its 95 % interval; filled where that excludes 0, a star"
-    gap += " where it stays after Holm's correction; an arrow at the edge names an end beyond it."
-    wide = f"{title}. {TOP1.head}: upright bars are means; {_SCATTER}{more}.{f' Right: d{gap}' if base else ''}"
-    words = _forest_words(shown, base)
+    gap += f" where it stays after Holm's correction; grey points are pairs where there are at most {SEEDS}"
+    gap += "; an arrow at the edge names an end beyond it"
+    wide = f"{title}. {TOP1.head}: upright bars are means; {_SCATTER}{more}.{f' Right: d{gap}.' if base else ''}"
     return [
-        Drawing(f"forest-{name}", wide, words, lambda: _draw_forest(shown, base, PAGE)),
-        Drawing(f"forest-{name}-column", f"{title}. D{gap}{more}" if base else wide, words,
-                lambda: _draw_forest(shown, base, COLUMN)),
+        Drawing(f"forest-{name}", wide, _forest_words(shown, base), lambda: _draw_forest(shown, base, PAGE)),
+        Drawing(f"forest-{name}-column", f"{title}. D{gap}{more}." if base else wide,
+                _forest_words(shown, base, alone=bool(base)), lambda: _draw_forest(shown, base, COLUMN)),
     ]  # fmt: skip
 
 
@@ -166,36 +166,36 @@ def _scatter(axes: Axes, places: Sequence[float], groups: Sequence[Group], metri
             axes.plot(values, [place] * len(values), "o", color="0.55", markersize=3)
             axes.plot([math.fsum(values) / len(values)] * 2, [place - 0.08, place + 0.08], "-", color="black")
         else:
-            _interval(axes, place, interval(values), (0.0, most), "o")
+            _interval(axes, place, interval(values), (0.0, most), "o", signed=False)
     axes.set_xlabel(metric.head)
     _limit(axes, most)
 
 
 def _differences(axes: Axes, places: Sequence[float], rows: Sequence[Compared]) -> None:
-    limits = _sight([row.difference for row in rows if row.difference is not None])
+    """In limits in which means can be told apart, however wide the intervals of two seeds are."""
+    found = [row.difference for row in rows if row.difference is not None]
+    means = [0.0, *(one.mean for one in found)]
+    ends = [end for one in found for end in (one.low, one.high) if not math.isnan(end)] + means
+    room = max(0.8 * (max(means) - min(means)), 1.0)
+    low, high = max(min(ends), min(means) - room), min(max(ends), max(means) + room)
+    low, high = min(low, -0.1), max(high, 0.1)  # no scatter and no difference is a line of no width
+    limits = low - 0.08 * (high - low), high + 0.08 * (high - low)
     axes.set_xlim(*limits)
     axes.axvline(0, color="black", linewidth=0.8, linestyle="--")
     for place, row in zip(places, rows, strict=True):
         if row.difference is not None:
+            for value in row.difference.values if row.difference.n <= SEEDS else ():
+                axes.plot(*_within(value, place, limits), color="0.55", markersize=3, clip_on=False)
             _interval(axes, place, row.difference, limits, "*" if row.star else "s", row.difference.excludes_zero)
         else:
             gone = spread_text(row.group, TOP1) if row.group.diverged else "–"
             _said(axes, place, "reference" if row.is_reference else gone)
 
 
-def _sight(found: Sequence[Difference]) -> tuple[float, float]:
-    """Limits in which means can be told apart, however wide the intervals of two seeds are."""
-    means = [0.0, *(one.mean for one in found)]
-    ends = [end for one in found for end in (one.low, one.high) if not math.isnan(end)] + means
-    room = max(0.8 * (max(means) - min(means)), 1.0)
-    low, high = max(min(ends), min(means) - room), min(max(ends), max(means) + room)
-    low, high = min(low, -0.1), max(high, 0.1)  # no scatter and no difference is a line of no width
-    return low - 0.08 * (high - low), high + 0.08 * (high - low)
-
-
 def _interval(
-    axes: Axes, place: float, one: Difference, limits: tuple[float, float], marker: str, filled: bool = True
-) -> None:
+    axes: Axes, place: float, one: Difference, limits: tuple[float, float], marker: str, filled: bool = True,
+    signed: bool = True,
+) -> None:  # fmt: skip
     """Mean and interval; an end beyond the limits is an arrow at the edge with its value."""
     axes.plot(one.mean, place, marker, color="black", markerfacecolor="black" if filled else "white",
               markersize=7 if marker == "*" else 4, zorder=3)  # fmt: skip
@@ -203,10 +203,17 @@ def _interval(
         return
     low, high = limits
     axes.plot([max(one.low, low), min(one.high, high)], [place, place], "-", color="black", zorder=2)
-    for end, edge, sign, side in ((one.low, low, "<", "left"), (one.high, high, ">", "right")):
-        if (end < edge) if sign == "<" else (end > edge):
-            axes.plot(edge, place, sign, color="black", clip_on=False, zorder=3)
-            axes.text(edge, place - 0.035, number(end, 1, True), ha=side, va="bottom", fontsize=5.5)
+    for end, side in ((one.low, "left"), (one.high, "right")):
+        if not low <= end <= high:
+            edge, _, mark = _within(end, place, limits)
+            axes.plot(edge, place, mark, color="black", clip_on=False, zorder=3)
+            axes.text(edge, place - 0.035, number(end, 1, signed), ha=side, va="bottom", fontsize=5.5)
+
+
+def _within(value: float, place: float, limits: tuple[float, float], marks: str = "<o>") -> tuple[float, float, str]:
+    """Where a value is drawn and with which mark: beyond the limits with an arrow at the edge."""
+    low, high = limits
+    return min(max(value, low), high), place, marks[1 - (value < low) + (value > high)]
 
 
 def _said(axes: Axes, place: float, text: str) -> None:
@@ -240,6 +247,7 @@ def _draw_grid(grid: Grid, rows: Sequence[Coordinate]) -> Figure:
     figure = Figure(figsize=(PAGE if wide else COLUMN, inches), layout="constrained")
     axes = figure.subplots()
     gone = any(one.diverged for (row, _), one in grid.groups.items() if row in rows)
+    beyond: list[float] = []
     for order, row in enumerate(rows):
         look: dict[str, Any] = {"color": COLOURS[order % 8], "marker": MARKERS[order % 8]}
         shift = 0.0 if grid.numeric else (order - (len(rows) - 1) / 2) * 0.7 / len(rows)
@@ -252,12 +260,15 @@ def _draw_grid(grid: Grid, rows: Sequence[Coordinate]) -> Figure:
                           clip_on=False)  # fmt: skip
             elif values:
                 means.append((place + shift, math.fsum(values) / len(values)))
-                _upright(axes, place + shift, values, look["color"])
+                beyond += _upright(axes, place + shift, values, look["color"])
         style = LINES[order % 4] if grid.numeric else ""
         axes.plot([x for x, _ in means], [y for _, y in means], linestyle=style, label=labels[order], **look)
     _limit(axes, 100.0, upright=True)
     if gone:
         axes.plot([], [], "x", color="0.4", linestyle="", label="some seed diverged")
+    if beyond:
+        ends = " and ".join(number(end, 1) for end in dict.fromkeys([min(beyond), max(beyond)]))
+        axes.plot([], [], "^", color="0.4", linestyle="", label=f"goes on, to {ends}")
     axes.set_ylabel(TOP1.head)
     axes.set_xlabel(textwrap.fill(", ".join(grid.sweep.table.columns), 90 if wide else 40))
     if grid.numeric:
@@ -269,17 +280,18 @@ def _draw_grid(grid: Grid, rows: Sequence[Coordinate]) -> Figure:
     return figure
 
 
-def _upright(axes: Axes, place: float, values: Sequence[float], colour: str) -> None:
-    """Few seeds as points, many as their interval; an end beyond 0 or 100 % is an arrow there with its value."""
+def _upright(axes: Axes, place: float, values: Sequence[float], colour: str) -> list[float]:
+    """Few seeds as points, many as their interval; ends beyond 0 or 100 %, which are arrows there, are given back."""
     if len(values) <= SEEDS:
         axes.plot([place] * len(values), values, "o", color=colour, markersize=1.8, alpha=0.45)
-        return
+        return []
     one = interval(values)
     axes.plot([place] * 2, [max(one.low, 0.0), min(one.high, 100.0)], "-", color=colour, linewidth=0.8)
-    for end, edge, sign in ((one.low, 0.0, "v"), (one.high, 100.0, "^")):
-        if (end < edge) if sign == "v" else (end > edge):
-            axes.plot(place, edge, sign, color=colour, clip_on=False)
-            axes.annotate(number(end, 1), (place, edge), (4, 0), textcoords="offset points", fontsize=5.5)
+    beyond = [end for end in (one.low, one.high) if end < 0 or end > 100]
+    for end in beyond:
+        edge, _, mark = _within(end, place, (0.0, 100.0), "v ^")
+        axes.plot(place, edge, mark, color=colour, clip_on=False)
+    return beyond
 
 
 def _shown(grid: Grid) -> list[Coordinate]:
@@ -296,8 +308,12 @@ def _limit(axes: Axes, most: float, upright: bool = False) -> None:
     (axes.set_ylim if upright else axes.set_xlim)(max(begin, 0.0), min(end, most))
 
 
-def _forest_words(rows: Sequence[tuple[str, Compared]], base: str) -> str:
+def _forest_words(rows: Sequence[tuple[str, Compared]], base: str, alone: bool = False) -> str:
+    """`alone`: without the panel of means."""
+    gaps = [(row.difference.mean, name) for name, row in rows if row.difference]
     words = [_extremes([(name, row.group) for name, row in rows], TOP1)]
+    if alone:
+        words = [_range(f"the difference to {base}", gaps, lambda gap: number(gap, 2, True), " points of %")]
     clear = [f"{name} {number(row.difference.mean, 2, True)}" for name, row in rows if row.difference and row.is_clear]
     words += [f"the interval to {base} excludes 0 for {', '.join(clear) or 'none'}"] if base else []
     words += [f"{spread_text(row.group, TOP1)} ({name})" for name, row in rows if row.group.diverged]
@@ -306,14 +322,11 @@ def _forest_words(rows: Sequence[tuple[str, Compared]], base: str) -> str:
 
 def _extremes(groups: Sequence[tuple[str, Group]], metric: Metric) -> str:
     means = [(group.spread(metric).mean, name) for name, group in groups if group.spread(metric).n]
-    if not means:
-        return f"{metric.name} was not measured"
-    (low, lowest), (high, highest) = min(means), max(means)
-    unit = f" {metric.unit}" if metric.unit else ""
-    return f"{metric.name} goes from {metric.text(low)} ({lowest}) to {metric.text(high)}{unit} ({highest})"
+    return _range(metric.name, means, metric.text, f" {metric.unit}" if metric.unit else "")
 
 
-def _grid_words(grid: Grid, rows: Sequence[Coordinate]) -> str:
-    there = {row: [(cell_words(grid, column=at), group) for (one, at), group in grid.groups.items() if one == row]
-             for row in rows}  # fmt: skip
-    return "; ".join(f"{cell_words(grid, row)}: {_extremes(there[row], TOP1)}" for row in rows) + "."
+def _range(what: str, found: Sequence[tuple[float, str]], text: Callable[[float], str], unit: str) -> str:
+    if not found:
+        return f"{what} was not measured"
+    (low, lowest), (high, highest) = min(found), max(found)
+    return f"{what} goes from {text(low)} ({lowest}) to {text(high)}{unit} ({highest})"

@@ -43,13 +43,10 @@ TOP1 = Metric(
 )
 ACCURACY = (
     TOP1,
-    Metric(
-        "metrics.test_top1_best_val", "top-1, best on val", "%", 2, "up", "Test top-1 at the epoch that is best on val."
-    ),
-    Metric(
-        "metrics.test_top1_best_test", "top-1, best test epoch", "%", 2, "up",
-        "Test top-1 at the best test epoch: optimistic, and only there to be compared with papers.",
-    ),
+    Metric("metrics.test_top1_best_val", "top-1, best on val", "%", 2, "up",
+           "Test top-1 at the epoch that is best on val."),
+    Metric("metrics.test_top1_best_test", "top-1, best test epoch", "%", 2, "up",
+           "Test top-1 at the best test epoch: optimistic, and only there to be compared with papers."),
     Metric("metrics.test_top5_last", "top-5", "%", 2, "up", "The label is among the five likeliest.",
            teacher="teacher.test_top5"),
     Metric("metrics.test_nll_last", "NLL", "", 3, "down", "Negative log-likelihood of the test labels.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import gzip
 import json
@@ -20,7 +21,6 @@ from kd_experiments.reporting.figures import Drawing
 from kd_experiments.reporting.settings import diverged
 from kd_experiments.reporting.study import Study
 from kd_experiments.reporting.table import html
-from kd_experiments.reporting.tables import setting_table
 from kd_experiments.tracking.words import counted
 
 ASSETS = Path(__file__).parent / "assets"
@@ -39,12 +39,8 @@ def page(study: Study, figures: Path, results: Path | None) -> str:
         title="Knowledge distillation: runs",
         subtitle=f"{counted(len(frame), 'run')}, {sum(map(diverged, study.runs)):,} of them diverged or unfinished; "
         f"{counted(len(study.tables), 'table')}.",
-        digest=study.digest,
-        sentences=study.sentences(),
-        main=setting_table(study.main) if study.main else None,
-        main_figure=drawings[0] if drawings else None,
+        study=study,
         remarks=frame.attrs.get("left_out", []),
-        tables=study.tables,
         figures=drawings,
         runs=_packed(_columns(frame)),
         chunks=[_packed(chunk) for chunk in _details(frame, results)],
@@ -62,14 +58,7 @@ def _picture(one: Drawing, svg: bytes) -> Mapping[str, Any]:
 
 
 def _columns(frame: pd.DataFrame) -> dict[str, Any]:
-    """The frame by column: its values, or, where that is shorter, each value once and where it stands."""
-    columns: dict[str, Any] = {}
-    for name in frame.columns:
-        values = [_plain(value) for value in frame[name].tolist()]
-        place: dict[Any, int] = {}
-        at = [place.setdefault((type(value), value), len(place)) for value in values]  # True is not 1
-        once = [value for _, value in place]
-        columns[name] = {"values": once, "at": at} if len(once) * 2 < len(values) else {"values": values}
+    columns = {name: list(map(_plain, frame[name].tolist())) for name in frame.columns}
     return {"count": len(frame), "size": CHUNK, "columns": columns}
 
 
@@ -85,22 +74,17 @@ def _details(frame: pd.DataFrame, results: Path | None) -> Iterator[dict[str, An
     length = min(max(400, LOG // max(1, len(frame))), 20_000)
     signatures = frame["signature"].tolist()
     for start in range(0, len(signatures), CHUNK):
-        folders = {signature: results / "runs" / signature for signature in signatures[start : start + CHUNK]}
-        yield {
-            signature: {"curves": _curves(folder / "history.csv", epochs), "log": _tail(folder / "run.log", length)}
-            for signature, folder in folders.items()
-        }
+        folders = {signature: results / "runs" / signature for signature in signatures[start : start + CHUNK]
+                   if re.fullmatch("[0-9a-f]{16}", str(signature))}  # fmt: skip
+        yield {name: {"curves": _curves(folder / "history.csv", epochs), "log": _tail(folder / "run.log", length)}
+               for name, folder in folders.items()}  # fmt: skip
 
 
 def _curves(path: Path, most: int) -> dict[str, list[float | None]]:
     """By name of the figure, at no more than that many epochs, evenly, the last among them."""
-    content = files.read_table(path)
-    if content is None:
-        return {}
-    try:
-        rows = list(csv.DictReader(content.splitlines()))
-    except csv.Error:
-        return {}
+    rows: list[dict[str, str]] = []
+    with contextlib.suppress(csv.Error):
+        rows = list(csv.DictReader((files.read_table(path) or "").splitlines()))
     step = max(1, -(-len(rows) // most))
     kept = [row for place, row in enumerate(rows) if (len(rows) - 1 - place) % step == 0]
     return {name: [_number(row.get(name)) for row in kept] for name in ("epoch", *CURVES) if rows and name in rows[0]}
@@ -115,10 +99,9 @@ def _number(text: str | None) -> float | None:
 
 
 def _tail(path: Path, length: int) -> str:
-    try:
+    text = ""
+    with contextlib.suppress(OSError):
         text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
     return text if len(text) <= length else f"...\n{text[-length:].split(chr(10), 1)[-1]}"
 
 

@@ -56,11 +56,8 @@ def quoted(cells: Sequence[Sequence[Published]]) -> tuple[list[str], list[str]]:
     origins = list(dict.fromkeys(one.origin for numbers in cells for one in numbers))
     texts = ["; ".join(f"{one.top1:.2f} [{origins.index(one.origin) + 1}]" for one in cell) for cell in cells]
     known = "; ".join(f"[{place}] {origin}" for place, origin in enumerate(origins, start=1))
-    note = (
-        "Published numbers are top-1 in per cent from papers, under their recipes; they were not computed here and "
-        f"enter no mean, difference or rank. {known}."
-    )
-    return texts, [note] if origins else []
+    note = "Published numbers are top-1 in per cent from papers, under their recipes; they were not computed here and"
+    return texts, [f"{note} enter no mean, difference or rank. {known}."] if origins else []
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections import Counter
@@ -10,8 +11,10 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any, TypeVar
 
-from kd_experiments.cli.choices import methods
+from kd_experiments.cli.choices import read_method
+from kd_experiments.errors import UserError
 from kd_experiments.files import file_name
+from kd_experiments.places import files_of
 from kd_experiments.reporting.frame import PRIMARY, Run
 from kd_experiments.reporting.metrics import Metric
 from kd_experiments.reporting.statistics import Difference, Spread, interval, spread
@@ -44,14 +47,8 @@ class Group:
 
     def spread(self, metric: Metric) -> Spread:
         """Over all replicates; of none where one of them diverged."""
-        if metric.key not in self._spreads:
-            gone = self.diverged and metric.key.startswith("metrics.")
-            self._spreads[metric.key] = spread([] if gone else self.values(metric))
-        return self._spreads[metric.key]
-
-    @cached_property
-    def _spreads(self) -> dict[str, Spread]:
-        return {}
+        gone = self.diverged and metric.key.startswith("metrics.")
+        return spread([] if gone else self.values(metric))
 
     def values(self, metric: Metric) -> list[float]:
         """Of the replicates that have it, in the metric's unit."""
@@ -159,17 +156,26 @@ def covers(runs: Sequence[Run]) -> str:
 
 @cache
 def _titles() -> dict[str, str]:
-    return {method.name: method.title for method in methods()}
+    found = {name: name for name in files_of("method")}
+    for name, path in files_of("method").items():
+        with contextlib.suppress(UserError, OSError, ValueError, IndexError):  # a file of the user's own that is wrong
+            found[name] = read_method(path).title
+    return found
 
 
 def method_title(label: str) -> str:
     """A label with the published names of its methods: `lrds ratio=0.6` -> `LRDS ratio=0.6`."""
     if label == BASELINE:
         return f"student ({_titles().get(label, label)})"
-    return " + ".join(
-        " ".join([_titles().get(part.split(" ")[0], part.split(" ")[0]), *part.split(" ")[1:]])
-        for part in label.split(" + ")
-    )
+    parts = (part.split(" ") for part in label.split(" + "))
+    return " + ".join(" ".join([_titles().get(name, name), *rest]) for name, *rest in parts)
+
+
+def one_version(runs: Sequence[Run]) -> list[Run]:
+    """Labels without the version of own code, where all runs of a label have the same."""
+    bare = {label: re.sub(r" @[0-9a-f+]+$", "", label) for label in {str(run["method"]) for run in runs}}
+    alone = {label: name for label, name in bare.items() if label != name and Counter(bare.values())[name] == 1}
+    return [{**run, "method": alone[run["method"]]} if run["method"] in alone else run for run in runs]
 
 
 def is_method_file(label: str) -> bool:
@@ -249,10 +255,8 @@ def _slugs(found: Sequence[Sequence[Run]]) -> list[str]:
         values = {place: _values(found[place]) for place in places if len(places) > 1}
         keys = sorted({key for one in values.values() for key in one}, key=lambda key: (key not in TELLING, key))
         differing = [key for key in keys if len({one.get(key) for one in values.values()}) > 1]
-        names = [
-            "-".join([slug, *(f"{key.rsplit('.', 1)[-1]}{known[key]}" for key in differing[:2] if key in known)])
-            for known in values.values()
-        ]
+        names = ["-".join([slug, *(f"{key.rsplit('.', 1)[-1]}{known[key]}" for key in differing[:2] if key in known)])
+                 for known in values.values()]  # fmt: skip
         for number, (place, name) in enumerate(zip(values, names, strict=True), start=1):
             slugs[place] = file_name(name) + (f"-{number}" if names.count(name) > 1 else "")
     return slugs

@@ -44,6 +44,7 @@ class Difference:
     n: int
     sd: float = math.nan
     p: float = math.nan  # of the two-sided paired t test, not corrected
+    values: tuple[float, ...] = ()  # of the pairs
 
     @property
     def excludes_zero(self) -> bool:
@@ -57,13 +58,13 @@ class Difference:
 
 def interval(differences: Sequence[float]) -> Difference:
     """Of at least one paired difference."""
-    found = spread(differences)
+    found, values = spread(differences), tuple(differences)
     if found.n < 2 or found.sd < NOTHING:
-        return Difference(found.mean, math.nan, math.nan, found.n, found.sd)
+        return Difference(found.mean, math.nan, math.nan, found.n, found.sd, values=values)
     error = found.sd / math.sqrt(found.n)
     half = float(special.stdtrit(found.n - 1, 1 - LEVEL / 2)) * error
     p = 2 * float(special.stdtr(found.n - 1, -abs(found.mean) / error))
-    return Difference(found.mean, found.mean - half, found.mean + half, found.n, found.sd, p)
+    return Difference(found.mean, found.mean - half, found.mean + half, found.n, found.sd, p, values)
 
 
 def holm(differences: Sequence[Difference | None]) -> list[bool]:

@@ -10,12 +10,13 @@ from functools import cached_property
 
 from kd_experiments.errors import UserError
 from kd_experiments.files import file_name
+from kd_experiments.networks.registry import names as network_names
 from kd_experiments.reporting import tables
 from kd_experiments.reporting.frame import Run
 from kd_experiments.reporting.metrics import TOP1
 from kd_experiments.reporting.settings import BASELINE, DONE, Group, method_title, replicates, training_words
 from kd_experiments.reporting.statistics import average_ranks, spread
-from kd_experiments.reporting.table import Cell, Row, Table
+from kd_experiments.reporting.table import PAPER, Cell, Row, Table
 from kd_experiments.sweeping.definitions import Outline, names, outline, read
 from kd_experiments.sweeping.overlays import beside, overlays, plain, said
 
@@ -56,7 +57,10 @@ class Grid:
 
     @cached_property
     def compared(self) -> dict[tuple[Coordinate, Coordinate], tables.Compared]:
-        bases = [self._reference_of(place) for place in self.groups]
+        keys, bases = (self.sweep.table.rows, self.sweep.table.columns), []
+        for place in self.groups:
+            row, column = (tuple(map(self.reference.get, *one)) for one in zip(keys, place, strict=True))
+            bases.append(self.groups.get((row, column)) if self.reference else None)
         return dict(zip(self.groups, tables.against(list(self.groups.values()), bases), strict=True))
 
     @property
@@ -66,12 +70,15 @@ class Grid:
     @property
     def name(self) -> str:
         """For file names."""
-        return file_name("-".join(["sweep", self.sweep.name.replace("/", "-"), *map(_slug, self._setting)]))
+        words = ["sweep", self.sweep.name, *(word.removeprefix("experiment=") for word in self._setting)]
+        return file_name("-".join(re.sub(r"[^\w.-]+", "-", word).strip("-") for word in words))
 
     @property
     def title(self) -> str:
         """What the file says, and the setting that is laid over it."""
-        setting = [_in_words(*word.split("=", 1)) for word in self._setting]
+        said = (word.split("=", 1) for word in self._setting)
+        setting = [f"{key} = {value.strip('${}')}" if "." in key or "${" in value else _value(key, value)
+                   for key, value in said]  # fmt: skip
         return "; ".join([self.sweep.title.rstrip("."), *setting])
 
     @property
@@ -86,26 +93,20 @@ class Grid:
         alone = len(self.sweep.table.columns) == 1 and len(self.columns) > 1
         return alone and all(_is_number(column[0]) for column in self.columns)
 
-    def _reference_of(self, place: tuple[Coordinate, Coordinate]) -> Group | None:
-        if not self.reference:
-            return None
-        keys = (self.sweep.table.rows, self.sweep.table.columns)
-        row, column = (tuple(map(self.reference.get, names, values)) for names, values in zip(keys, place, strict=True))
-        return self.groups.get((row, column))
-
 
 def grids_of(name: str, runs: Sequence[Run]) -> list[Grid]:
     """One for every setting that the sweep was run in; its file's own setting where it was run in none."""
     own = [run for run in runs if run.get("sweep") == name]
-    return [
-        _grid(outline(name, over), runs, own) for over in overlays(name, (run.get("typed", ()) for run in own)) or [()]
-    ]
+    laid_over = overlays(name, (run.get("typed", ()) for run in own))
+    return [_grid(outline(name, over), runs, own) for over in laid_over or [()]]
 
 
 def _grid(sweep: Outline, runs: Sequence[Run], own: Sequence[Run]) -> Grid:
     """The runs of a sweep: those that it made, and those of the same signature that something else made."""
     made = _by_values(sweep, own)
-    if any(_key(job) not in made for job in sweep.jobs) and _may_share(sweep.name, made, runs):
+    stages = {run["stage"] for found in made.values() for run in found}
+    shared = not made or any(run["stage"] in stages and run.get("sweep") != sweep.name for run in runs)
+    if shared and any(_key(job) not in made for job in sweep.jobs):  # composing is slow
         made = _by_signature(sweep, runs) | made
     cells: dict[tuple[Coordinate, Coordinate], dict[str, Run]] = {}
     for job in sweep.jobs:
@@ -141,7 +142,7 @@ def sweep_table(grid: Grid) -> Table:
     if not grid.sweep.table.columns:
         return _as_metrics(grid)
     ranks = _ranks(grid)
-    columns = [cell_words(grid, column=column) for column in grid.columns]
+    columns = [cell_words(grid, column=one) for one in grid.columns]
     best = [tables.best_of([group for (_, at), group in grid.groups.items() if at == one]) for one in grid.columns]
     rows = [
         Row(cell_words(grid, row), [*(_cell(grid, row, one, top) for one, top in zip(grid.columns, best, strict=True)),
@@ -153,22 +154,18 @@ def sweep_table(grid: Grid) -> Table:
          **tables.figures_of(one.group, [TOP1]), **tables.gap_figures(one)}
         for (row, column), one in grid.compared.items()
     ]  # fmt: skip
-    notes = [f"{TOP1.head}, columns: {', '.join(grid.sweep.table.columns)}.", *_all_notes(grid)]
+    stages = sorted({str(run["stage"]) for run in grid.runs})
+    notes = [f"{TOP1.head}, columns: {', '.join(grid.sweep.table.columns)}."]
+    notes += tables.notes_of(grid.runs, list(grid.compared.values()), reference_words(grid))
+    notes += [f"Setting: {stages[0]}; {training_words(grid.runs)}."] * (len(stages) == 1)
+    notes += grid.remarks
     if ranks:
         notes.append("Average rank (1 is best) over the columns in which every ranked row was run without divergence.")
-    return Table(
-        name=grid.name,
-        title=grid.title,
-        data=str(grid.runs[0]["dataset.name"]),
-        columns=[*columns, *(["average rank"] if ranks else [])],
-        rows=[*_teachers(grid, bool(ranks)), *rows],
-        figures=figures,
-        caption=f"Test top-1 (%). {grid.title}.",
-        notes=notes,
-        missing=_missing(grid),
-        paper=tuple(range(len(columns))),
-        head=", ".join(grid.sweep.table.rows),
-    )
+    paper, head = tuple(range(len(columns)))[:PAPER], ", ".join(grid.sweep.table.rows)
+    columns += ["average rank"] * bool(ranks)
+    rows = [*_teachers(grid, bool(ranks)), *rows]
+    data, caption = str(grid.runs[0]["dataset.name"]), f"Test top-1 (%). {grid.title}."
+    return Table(grid.name, grid.title, data, columns, rows, figures, caption, notes, _missing(grid), paper, head)
 
 
 def cell_words(grid: Grid, row: Coordinate = (), column: Coordinate = ()) -> str:
@@ -188,7 +185,9 @@ def _value(key: str, value: str) -> str:
     if key == "plug_in":
         return "alone" if value == "none" else f"+ {method_title(value)}"
     if key == "experiment":
-        return value.rsplit("/", 1)[-1].replace("_", " → " if value.count("_") == 1 else "_")
+        last, known = value.rsplit("/", 1)[-1], network_names()
+        pairs = ((last[: gap.start()], last[gap.end() :]) for gap in re.finditer("_", last))
+        return next((" → ".join(pair) for pair in pairs if set(pair) <= set(known)), last)
     return f"{key.rsplit('.', 1)[-1]} {value}" if _is_number(value) or value in ("true", "false", "null") else value
 
 
@@ -200,20 +199,10 @@ def _cell(grid: Grid, row: Coordinate, column: Coordinate, best: Group | None) -
 
 
 def _as_metrics(grid: Grid) -> Table:
-    compared = [
-        replace(grid.compared[row, ()], group=Group(cell_words(grid, row), grid.groups[row, ()].runs))
-        for row in grid.rows
-    ]
+    compared = [replace(grid.compared[row, ()], group=Group(cell_words(grid, row), grid.groups[row, ()].runs))
+                for row in grid.rows]  # fmt: skip
     base = next((one.group for one in compared if one.is_reference), None)
     return tables.metric_table(grid.name, grid.title, grid.runs, compared, base, grid.remarks, _missing(grid))
-
-
-def _all_notes(grid: Grid) -> list[str]:
-    settings = sorted({str(run["stage"]) for run in grid.runs})
-    notes = tables.notes_of(grid.runs, list(grid.compared.values()), reference_words(grid))
-    if len(settings) == 1:
-        notes.append(f"Setting: {settings[0]}; {training_words(grid.runs)}.")
-    return [*notes, *grid.remarks]
 
 
 def _teachers(grid: Grid, ranked: bool) -> list[Row]:
@@ -261,12 +250,6 @@ def _by_values(sweep: Outline, own: Sequence[Run]) -> Made:
     return found
 
 
-def _may_share(name: str, made: Made, runs: Sequence[Run]) -> bool:
-    """Whether something else made runs in the settings of a sweep's, or it made none itself: composing it is slow."""
-    stages = {run["stage"] for found in made.values() for run in found}
-    return not made or any(run["stage"] in stages and run.get("sweep") != name for run in runs)
-
-
 def _by_signature(sweep: Outline, runs: Sequence[Run]) -> Made:
     there = {run["signature"]: run for run in runs}
     jobs = read(sweep.name, over=sweep.over).jobs
@@ -279,18 +262,6 @@ def _key(job: Mapping[str, str]) -> frozenset[tuple[str, str]]:
 
 def _at(job: Mapping[str, str], keys: Sequence[str]) -> Coordinate:
     return tuple(job[key] for key in keys)
-
-
-def _in_words(key: str, value: str) -> str:
-    """What is laid over a sweep, for its title."""
-    return f"{key} = {value.strip('${}')}" if "${" in value else _value(key, value)
-
-
-def _slug(word: str) -> str:
-    """A part of a file name: `experiment=small/digits` is small-digits, `recipe.epochs=3` is epochs-3."""
-    key, _, value = word.partition("=")
-    named = value if key == "experiment" else f"{key.rsplit('.', 1)[-1]}-{value}"
-    return re.sub(r"[^\w.]+", "-", named).strip("-")
 
 
 def _is_number(text: str) -> bool:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kd_experiments.reporting import settings
 from kd_experiments.reporting.frame import Run
 from kd_experiments.reporting.metrics import ACCURACY, COST, TOP1, Metric, number
 from kd_experiments.reporting.published import TEACHER, published, quoted
-from kd_experiments.reporting.settings import REFERENCES, Group, Setting, compare, covers, is_method_file, machine
+from kd_experiments.reporting.settings import Group, Setting, compare, covers, grouped, is_method_file, machine
 from kd_experiments.reporting.statistics import Difference, Spread, holm, spread
-from kd_experiments.reporting.table import Cell, Row, Table
+from kd_experiments.reporting.table import QUOTES, Cell, Row, Table
+
+OTHER_SEED = re.compile(r"[\w.]+\.(split_)?seed=")  # a typed word that is not the student's own
 
 
 @dataclass(frozen=True)
@@ -47,29 +51,20 @@ def compare_setting(setting: Setting, reference: str = "", elsewhere: frozenset[
     `elsewhere` holds the signatures of runs in tables of sweeps; `reference` is a label, by default KD or no teacher.
     """
     groups = setting.groups()
-    shown = [
-        group
-        for group in groups
-        if is_method_file(group.label)
-        or group.label == reference
-        or any(run["signature"] not in elsewhere for run in group.runs)
-    ]
-    wanted = (reference,) if reference else REFERENCES
+    shown = [group for group in groups if is_method_file(group.label) or group.label == reference
+             or not elsewhere.issuperset(run["signature"] for run in group.runs)]  # fmt: skip
+    wanted = (reference,) if reference else settings.REFERENCES
     base = next((group for name in wanted for group in shown if group.label == name), None)
     return Comparison(setting, against(shown, [base] * len(shown)), base, len(groups) - len(shown))
 
 
 def against(groups: Sequence[Group], references: Sequence[Group | None]) -> list[Compared]:
     """Each condition compared with its reference, all of them one family of Holm's correction."""
-    found = [
-        (None, 0) if base is None or base is group else compare(group, base, TOP1)
-        for group, base in zip(groups, references, strict=True)
-    ]
+    pairs = list(zip(groups, references, strict=True))
+    found = [(None, 0) if base is None or base is group else compare(group, base, TOP1) for group, base in pairs]
     stars = holm([difference for difference, _ in found])
-    return [
-        Compared(group, difference, star, base is group, unlike)
-        for group, base, (difference, unlike), star in zip(groups, references, found, stars, strict=True)
-    ]
+    return [Compared(group, difference, star, base is group, unlike)
+            for (group, base), (difference, unlike), star in zip(pairs, found, stars, strict=True)]  # fmt: skip
 
 
 def setting_table(comparison: Comparison) -> Table:
@@ -86,7 +81,7 @@ def cost_table(table: Table, groups: Sequence[Group]) -> Table:
     """Time and memory of the same conditions, on the machines named; for a quiet machine."""
     known = [metric for metric in COST if any(group.values(metric) for group in groups)]
     machines = ["; ".join(sorted(set(map(machine, group.runs)))) for group in groups]
-    rows = [Row(group.label, [*(Cell(spread_text(group, m)) for m in known), Cell(where)], group.title)
+    rows = [Row(group.title, [*(Cell(spread_text(group, m)) for m in known), Cell(where)])
             for group, where in zip(groups, machines, strict=True)]  # fmt: skip
     figures = [{"method": group.label, **figures_of(group, known)} for group in groups]
     notes = ["Mean ± sample standard deviation over runs, on the machines named, said to be quiet by who made this."]
@@ -103,7 +98,7 @@ def metric_table(
     ours = [published(runs, row.group.label) if is_method_file(row.group.label) else () for row in rows]
     (teacher_quote, *quotes), sources = quoted([published(runs, TEACHER) if any(ours) else (), *ours])
     base = "" if reference is None else f"Δ {reference.title} [95 %]"
-    heads = ["n", TOP1.head, *([base, "detectable Δ"] if base else []), *(["published"] if sources else [])]
+    heads = ["n", TOP1.head, *([base, "detectable Δ"] if base else []), *([QUOTES] if sources else [])]
     best = best_of([row.group for row in rows])
     made = []
     for row, quote in zip(rows, quotes, strict=True):
@@ -113,23 +108,17 @@ def metric_table(
             seen = number(row.difference.detectable, 2) if row.difference else "–"
             cells += [Cell(told, best=row.is_clear), Cell(seen)]
         cells += [Cell(quote or "–")] * len(sources) + [Cell(spread_text(row.group, metric)) for metric in known]
-        made.append(Row(row.group.label, cells, row.group.title))
+        made.append(Row(row.group.title, cells))
     notes = [*notes_of(runs, rows, "" if reference is None else reference.title), *sources, *remarks]
     if base:
         notes.append("Detectable: the true difference that the comparison, with its own n and scatter, sees in 4 of 5.")
     figures = [{"method": one.group.label, **figures_of(one.group, [TOP1, *known]), **gap_figures(one)} for one in rows]
     top = teacher_row(runs, known, bool(base), teacher_quote if sources else None)
+    paper = tuple(place for place, head in enumerate(heads) if head in (TOP1.head, base, QUOTES))
+    heads += [metric.head for metric in known]
+    caption = f"Test top-1 (%), last epoch. {title}."
     return Table(
-        name=name,
-        title=title,
-        data=str(runs[0]["dataset.name"]),
-        columns=[*heads, *(metric.head for metric in known)],
-        rows=[*top, *made],
-        figures=figures,
-        caption=f"Test top-1 (%) at the last epoch. {title}.",
-        notes=notes,
-        missing=missing,
-        paper=tuple(place for place, head in enumerate(heads) if head in (TOP1.head, base, "published")),
+        name, title, str(runs[0]["dataset.name"]), heads, [*top, *made], figures, caption, notes, missing, paper
     )
 
 
@@ -186,13 +175,10 @@ def teacher_row(runs: Sequence[Run], known: Sequence[Metric], gaps: bool, quote:
     taught = teachers(runs)
     if not taught:
         return []
-
-    def cell(metric: Metric) -> Cell:
-        return Cell(of_spread(spread([run[metric.teacher] for run in taught if metric.teacher in run]), metric))
-
+    values = [[run[metric.teacher] for run in taught if metric.teacher in run] for metric in (TOP1, *known)]
+    top1, *others = [Cell(of_spread(spread(one), metric)) for one, metric in zip(values, (TOP1, *known), strict=True)]
     extra = [Cell(), Cell()] * gaps + ([] if quote is None else [Cell(quote or "–")])
-    name = f"teacher {taught[0].get('teacher.network', '')}"
-    return [Row(name, [Cell(str(len(taught))), cell(TOP1), *extra, *map(cell, known)])]
+    return [Row(f"teacher {taught[0].get('teacher.network', '')}", [Cell(str(len(taught))), top1, *extra, *others])]
 
 
 def notes_of(runs: Sequence[Run], rows: Sequence[Compared], reference: str) -> list[str]:
@@ -200,10 +186,9 @@ def notes_of(runs: Sequence[Run], rows: Sequence[Compared], reference: str) -> l
     notes = [f"Mean ± sample standard deviation {covers(runs)}."]
     tested = [row.difference for row in rows if row.difference is not None and not math.isnan(row.difference.p)]
     if reference and tested:
-        notes.append(
-            f"Δ: difference to {reference}, paired by seed and teacher, with Student's 95 % interval (uncorrected; "
-            f"bold where it excludes 0); * stays after Holm's correction over this table's {len(tested)} comparisons."
-        )
+        gap = f"Δ: difference to {reference}, paired by seed and teacher, with Student's 95 % interval (uncorrected;"
+        after = f"* stays after Holm's correction over this table's {len(tested)} comparisons."
+        notes.append(f"{gap} bold where it excludes 0); {after}")
     elif reference and any(row.difference is not None for row in rows):
         notes.append(f"Δ: difference to {reference}; of one pair, or without scatter, it has no interval.")
     if any(row.group.diverged for row in rows):
@@ -215,17 +200,19 @@ def notes_of(runs: Sequence[Run], rows: Sequence[Compared], reference: str) -> l
 
 
 def _missing(comparison: Comparison) -> list[str]:
-    """Seeds that some conditions lack."""
-    seeds = sorted({run["seed"] for run in comparison.setting.runs if "seed" in run})
-    lacking: dict[str, list[Group]] = {}
+    """Seeds that some conditions lack, with the other seeds that runs of the same seed have, as a pair shares them."""
+    known = sorted(comparison.setting.runs, key=lambda run: "teacher" in run)
+    beside = {run["seed"]: tuple(filter(OTHER_SEED.match, run.get("typed", ()))) for run in known if "seed" in run}
+    lacking: dict[tuple[tuple[str, ...], str], list[Group]] = {}  # by the command's words for seeds
     for row in comparison.rows:
-        there = {run.get("seed") for run in row.group.runs}
-        lacking.setdefault(",".join(str(seed) for seed in seeds if seed not in there), []).append(row.group)
+        absent = sorted(beside.keys() - {run.get("seed") for run in row.group.runs})
+        for others, seeds in grouped(absent, beside.__getitem__).items():
+            lacking.setdefault((others, ",".join(map(str, seeds))), []).append(row.group)
     found = []
-    for absent, groups in lacking.items():
-        if absent:
-            typed = [word for word in groups[0].runs[0].get("typed", ()) if not word.startswith("seed=")]
-            command = shlex.join(["python", "-m", "kd_experiments", "--multirun", *typed, f"seed={absent}"])
-            also = f" ({len(groups) - 1} further rows lack them too)" if len(groups) > 1 else ""
-            found.append(f"{groups[0].title} lacks seed {absent.replace(',', ', ')}: {command}{also}")
+    for (others, seeds), groups in lacking.items():
+        typed = [word for word in groups[0].runs[0].get("typed", ())
+                 if not word.startswith("seed=") and not OTHER_SEED.match(word)]  # fmt: skip
+        command = shlex.join(["python", "-m", "kd_experiments", "--multirun", *typed, *others, f"seed={seeds}"])
+        also = f" ({len(groups) - 1} further rows lack them too)" if len(groups) > 1 else ""
+        found.append(f"{groups[0].title} lacks seed {seeds.replace(',', ', ')}: {command}{also}")
     return found

@@ -15,18 +15,22 @@ from kd_experiments.reporting.page import ASSETS, page
 from kd_experiments.reporting.published import footing
 from kd_experiments.reporting.study import Study
 from kd_experiments.reporting.table import Table, comma_separated, latex, markdown
-from kd_experiments.reporting.tables import setting_table
 
 ROWS = 10  # of the table that a README opens with
 MANIFEST = "report/files.txt"
-FINDINGS = "findings.md"  # the one file of results that is written by hand
+ON_DEMAND = ("paper/", "cost/")
+FINDINGS = "findings.md"  # the one file of results that is written by hand: a title, and what was found below it
 LAYOUT = ASSETS / "layout.md"  # what lies where, for the README
 BEGIN, END = "<!-- results: made by make tables -->", "<!-- /results -->"  # in the README of the checkout
 
 
-def own_folder(results: Path) -> Path:
-    """Where what is made of one's own runs goes: never over what this checkout has committed."""
-    return results / "own" if results.resolve() == (home() / "results").resolve() else results
+def own_folder(local: Path | None, csv: str = "") -> Path:
+    """Where what is made of one's own runs goes: never over what this checkout has committed, but for its own table."""
+    committed, beside = (home() / "results").resolve(), local or Path(csv).parent
+    if local is None and Path(csv).resolve() == committed / "runs.csv":
+        return beside
+    folder = beside / "results" if beside.resolve() == home() else beside
+    return folder / "own" if folder.resolve() == committed else folder
 
 
 def write(
@@ -43,7 +47,9 @@ def write(
             made[f"cost/{table.name}.md"] = f"{markdown(table, 1)}\nRuns {study.digest}.\n"
             made[f"cost/{table.name}.csv"] = comma_separated(table, study.digest)
         made["tables/published.md"] = _footing()
-        made["README.md"] = readme(study, _found(folder))
+        found = folder / FINDINGS
+        told = found.read_text(encoding="utf-8", errors="replace").strip() if found.is_file() else ""
+        made["README.md"] = readme(study, told)
         made["runs.csv"] = study.csv
         if folder.resolve() == home() / "results":
             front_page = home() / "README.md"
@@ -67,19 +73,15 @@ def write(
 
 
 def readme(study: Study, found: str = "") -> str:
-    """One table of at most ten rows, one figure and three sentences, what was `found`; the details folded below."""
+    """One table of at most ten rows, one figure and three sentences; what was `found` and the details folded below."""
     pages = sorted({table.data for table in study.tables})
     contents = [f"- [{markdown_words(name)}](tables/{files.file_name(name)}.md)" for name in pages]
     contents += ["", LAYOUT.read_text(encoding="utf-8")]
-    notes = [] if study.main is None else [f"- {markdown_words(note)}" for note in setting_table(study.main).notes]
-    parts = ["# Results", front(study), *filter(None, [found]), *([_folded("How to read it", notes)] if notes else [])]
-    return "\n\n".join([*parts, _folded("What is here", contents), f"Runs {study.digest}."]) + "\n"
-
-
-def _found(folder: Path) -> str:
-    """What somebody has written of these results; a test holds its numbers against the tables."""
-    path = folder / FINDINGS
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    notes = [] if study.opening is None else [f"- {markdown_words(note)}" for note in study.opening.notes]
+    title, _, told = found.partition("\n")
+    folded = {title.lstrip("# "): [told.strip()] if told else [], "How to read it": notes, "What is here": contents}
+    parts = [_folded(name, lines) for name, lines in folded.items() if lines]
+    return "\n\n".join(["# Results", front(study), *parts, f"Runs {study.digest}."]) + "\n"
 
 
 def _footing() -> str:
@@ -92,9 +94,9 @@ def _footing() -> str:
 def front(study: Study, folder: str = "") -> str:
     """What a reader sees first: the table, what it says in three sentences, and the figure, which lies in `folder`."""
     told = markdown_words(" ".join(study.sentences()))
-    if study.main is None:
+    if study.opening is None:
         return told
-    table = markdown(replace(_shortened(setting_table(study.main)), notes=[], missing=[]), 3).strip()
+    table = markdown(replace(_shortened(study.opening), notes=[], missing=[]), 3).strip()
     parts = [f"![{markdown_words(one.words)}]({folder}figures/{one.name}.svg)\n\n{markdown_words(one.caption)}"
              for one in study.drawings[:1]]  # fmt: skip
     return "\n\n".join([table, told, *parts])
@@ -113,7 +115,7 @@ def _folded(title: str, lines: Sequence[str]) -> str:
 
 def _shortened(table: Table) -> Table:
     """The paper's columns and at most ten rows: the teacher, the student, the reference, and then the highest."""
-    columns = (0, *table.paper)
+    columns = list(dict.fromkeys((0, *table.paper)))
     highest = sorted(table.rows[3:], key=lambda row: row.cells[table.paper[0]].number, reverse=True)
     kept = [*table.rows[:3], *highest[: ROWS - 3]]
     rows = [replace(row, cells=[row.cells[place] for place in columns]) for row in table.rows if row in kept]
@@ -125,19 +127,19 @@ def _tables(study: Study) -> Iterator[tuple[str, str]]:
     ordered = sorted(study.tables, key=lambda table: table.data)
     for data, tables in groupby(ordered, key=lambda table: table.data):
         kept = list(tables)
-        contents = [f"- {table.title}: [CSV]({table.name}.csv)" for table in kept]
-        parts = [f"# {data}\n", "\n".join(contents) + "\n", *map(markdown, kept), f"Runs {study.digest}.\n"]
+        contents = [f"- {markdown_words(table.title)}: [CSV]({table.name}.csv)" for table in kept]
+        parts = [f"# {markdown_words(data)}\n", "\n".join([*contents, ""]), *map(markdown, kept)]
+        parts.append(f"Runs {study.digest}.\n")
         yield f"tables/{files.file_name(data)}.md", "\n".join(parts)
         for table in kept:
             yield f"tables/{table.name}.csv", comma_separated(table, study.digest)
 
 
 def _forget(folder: Path, written: set[str]) -> None:
-    """Remove what an earlier call wrote here and this one did not; nothing else."""
+    """Remove what an earlier call wrote here and this one did not, but for what is made on demand; nothing else."""
     manifest = folder / MANIFEST
-    earlier = manifest.read_text(encoding="utf-8").split("\n") if manifest.exists() else []
-    for name in filter(None, earlier):
-        path = folder / name
-        if name not in written and path.resolve().is_relative_to(folder.resolve()):
-            path.unlink(missing_ok=True)
+    earlier = manifest.read_text(encoding="utf-8", errors="replace").split("\n") if manifest.is_file() else []
+    for path in (folder / name for name in earlier if name not in written and not name.startswith(ON_DEMAND)):
+        if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
+            path.unlink()
     files.write_text(manifest, "\n".join(sorted(written)) + "\n")

@@ -72,7 +72,8 @@ class Display:
         self.log(", ".join([title, *_figures(row)[0], left]))
         if self._bar is not None:
             bar = self._bar.tasks[0]
-            room = self.console.width - cell_len(bar.description) - BAR - len(f"{done}/{self._epochs}") - 4
+            counts = 2 * len(str(self._epochs)) + 1  # which rich pads the epoch to
+            room = self.console.width - cell_len(bar.description) - BAR - counts - 4
             self._bar.update(bar.id, completed=done, figures=fitting(row, left, room))
         elif self._prints and (
             done == self._epochs or done - self._first == 1 or done % max(1, self._epochs // 10) == 0

@@ -70,7 +70,7 @@ class WandbRun:
     def _send(self, record: Record, student: Path) -> None:
         import wandb
 
-        artifact = wandb.Artifact(f"student-{record.signature}", type="model", metadata=dict(record.metrics))
+        artifact = wandb.Artifact(f"student-{record.signature}", type="model", metadata=_in_percent(record.metrics))
         artifact.add_file(str(student))
         self._run.log_artifact(artifact)
 
@@ -87,11 +87,13 @@ def condition(record: Record) -> str:
 
 
 def _swept(record: Record) -> list[str]:
-    """What was typed for a job of a sweep that neither its method nor its seeds say."""
+    """What was typed for a run that neither its method nor its seeds say, without where things lie."""
     said = ("method", "plug_in", "revision", "selection", "weighting", "temperature", "label_loss", "seed", "tracking")
-    silent = ("paths", "hydra", "hydra/launcher", "+sweeps", "device", "threads", "capture", "rerun", "snapshots")
+    silent = ("paths", "hydra", "hydra/launcher", "+sweeps", "imports", "device", "threads", "capture", "rerun",
+              "snapshots")  # fmt: skip
     keys = {word: word.split("=")[0].split(".")[0] for word in record.typed if not word.split("=")[0].endswith("seed")}
-    return [word for word, key in keys.items() if record.sweep and key not in (*said, *silent)]
+    where = ("dataset.root=", "dataset.download=")
+    return [word for word, key in keys.items() if key not in (*said, *silent) and not word.startswith(where)]
 
 
 def _short(text: str, most: int) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_experiments import files
+from kd_experiments.sweeping.definitions import outline
 from kd_experiments.tracking.record import SCHEMA
 
 METHODS = ("none", "kd", "lrds", "dkd", "dist", "btkd", "la_dtd", "at", "fitnet", "crd", "dml", "reviewkd")
@@ -163,6 +164,19 @@ def several() -> list[dict[str, Any]]:
         parts = {"selection.name": strategy, "selection.ratio": float(ratio)}
         label = f"lrds selection={strategy} ratio={ratio}"
         made.append(record(label, seed, sweep="lrds_ratio", typed=typed, values=parts))
+    return made
+
+
+def swept(name: str, *over: str, dataset: str = "digits") -> list[dict[str, Any]]:
+    """A run for every job of a sweep, with `over` laid over it."""
+    rng, made = random.Random(name), []
+    for number, job in enumerate(outline(name, over).jobs):
+        typed = [*(f"{key}={value}" for key, value in job.items()), f"+sweeps={name}", *over]
+        method = job.get("method", "kd")
+        parts = {"method.number": number}
+        one = record(method, int(job.get("seed", "0")), rng.gauss(80, 1), dataset=dataset, values=parts)
+        label = {**one["label"], "method": f"{method} number={number}"}
+        made.append(one | {"typed": typed, "sweep": name, "label": label})
     return made
 
 

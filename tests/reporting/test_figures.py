@@ -15,8 +15,8 @@ from kd_experiments.reporting import figures
 from kd_experiments.reporting.figures import COLUMN, PAGE, Drawing, house_style, of_sweep, save
 from kd_experiments.reporting.frame import runs
 from kd_experiments.reporting.study import Study
-from kd_experiments.sweeping.definitions import names, outline
-from tests.reporting.synthetic import record, several, write
+from kd_experiments.sweeping.definitions import names
+from tests.reporting.synthetic import SETTING, record, several, swept, write
 
 
 def drawn(drawing: Drawing) -> Figure:
@@ -109,21 +109,57 @@ def test_no_interval_of_many_seeds_is_cut_in_silence(tmp_path: Path) -> None:
     made = [record("kd", seed, 100.0 - 4 * (seed == 0)) for seed in range(6)] + made[6:]
     figure = drawn(Study(runs(write(tmp_path / "b", *made))).drawings[0])
     assert high <= 100 and figure.axes[0].get_xlim()[1] <= 100
-    assert any(text.get_text().startswith("+10") for text in figure.axes[0].texts), "the end beyond 100 % is named"
+    assert any(text.get_text().startswith("10") for text in figure.axes[0].texts), "the end beyond 100 % is named"
+
+
+def test_ends_beyond_a_hundred_of_many_series_overlap_nothing(tmp_path: Path) -> None:
+    seeds = ",".join(map(str, range(10)))
+    made = swept("lrds_ratio", SETTING, f"seed={seeds}")
+    for one in made:
+        one["typed"].remove(f"seed={seeds}")
+        one["metrics"]["test_top1_last"] = 99.5 + (one["identity"]["seed"] % 2 - 0.5)
+    (drawing,) = of_sweep(*Study(runs(write(tmp_path, *made))).grids)
+    figure = drawn(drawing)
+    assert not overlapping(figure) and not clipped(figure)
+    assert any(
+        text.get_text().startswith("goes on, to 99.") for legend in figure.legends for text in legend.get_texts()
+    )
+
+
+def test_a_forest_of_one_column_shows_its_pairs_and_tells_no_means(tmp_path: Path) -> None:
+    made = [record(method, seed) for method in ("kd", "lrds") for seed in range(3)]
+    forest, column = Study(runs(write(tmp_path, *made))).drawings[:2]
+    points = [line for line in drawn(column).axes[0].lines if line.get_color() == "0.55"]
+    assert len(points) == 3 and "grey points are pairs" in column.caption
+    assert forest.words.startswith("top-1 goes") and column.words.startswith("the difference to KD goes from")
+
+
+def test_what_is_beyond_thirty_rows_is_said_in_a_sentence(tmp_path: Path) -> None:
+    made = [record(f"kd alpha={place}", values={"method.alpha": place}) for place in range(33)] + [record("kd")]
+    for drawing in Study(runs(write(tmp_path, *made))).drawings[:2]:
+        assert "; 4 further rows are in the table." in drawing.caption and ".;" not in drawing.caption
+
+
+def test_the_sweep_that_is_asked_for_loses_no_figure(tmp_path: Path) -> None:
+    made = [record(method, dataset=dataset, epochs=epochs)
+            for method in ("none", "kd") for dataset in ("digits", "cifar10") for epochs in range(10, 20)]  # fmt: skip
+    frame = runs(write(tmp_path, *made, *several()))
+    kept = [len(Study(frame, asked).drawings) for asked in ("", "lrds_ratio")]
+    assert kept == [figures.FIGURES] * 2
+    names_of = [one.name for one in Study(frame, "lrds_ratio").drawings]
+    assert "sweep-lrds_ratio-small-digits" in names_of[:8]
+
+
+def test_a_dollar_is_no_formula(tmp_path: Path) -> None:
+    made = [record(f"kd name=$\\frac{place}$", values={"method.alpha": place}) for place in range(2)]
+    texts = [text for text, _ in boxes(drawn(Study(runs(write(tmp_path, *made))).drawings[0]))]
+    assert any("$\\frac0$" in text.replace("\n", "") for text in texts)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", names())
 def test_every_sweep_has_a_figure_without_overlaps(tmp_path: Path, name: str) -> None:
-    made = []
-    for number, job in enumerate(outline(name).jobs):
-        typed = tuple(f"{key}={value}" for key, value in job.items())
-        seed = int(job.get("seed", "0"))
-        method = "none" if job.get("method") == "none" else "kd"
-        one = record(method, seed, 60 + number % 37 + seed / 7, values={"method.number": number})
-        made.append(one | {"typed": [*typed, f"+sweeps={name}"], "sweep": name,
-                           "label": {**one["label"], "method": f"{method} number={number}"}})  # fmt: skip
-    study = Study(runs(write(tmp_path, *made)))
+    study = Study(runs(write(tmp_path, *swept(name))))
     assert [grid.sweep.name for grid in study.grids] == [name]
     for drawing in of_sweep(study.grids[0]):
         figure = drawn(drawing)
@@ -145,6 +181,6 @@ def test_files_are_the_same_again_and_hold_text_and_words(tmp_path: Path, study:
     svg = one[0].read_text()
     assert "<text" in svg and "ReviewKD" in svg and "runs abc" in svg
     text = one[3].read_text()
-    assert drawing.caption in text and "In words: top-1 goes from" in text
+    assert drawing.caption in text and "In words: the difference to KD goes from" in text
     width = int.from_bytes(one[2].read_bytes()[16:20], "big")
     assert math.isclose(width, COLUMN * 300, abs_tol=2)

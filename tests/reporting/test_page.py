@@ -124,6 +124,18 @@ def test_a_page_is_read_sorted_filtered_and_compared(tmp_path: Path, browser: Br
     browser.driver.back()
     browser.until(lambda: browser.find("#all").is_displayed())
 
+    # Two runs ticked and compared, by keyboard alone: what is ticked keeps the focus.
+    browser.type("#run-filter", "")
+    browser.until(lambda: len(browser.all("#run-list tbody tr")) == 8)
+    for box in browser.all("#run-list tbody input")[:2]:
+        browser.driver.execute_script("arguments[0].focus()", box)
+        browser.driver.switch_to.active_element.send_keys(Keys.SPACE)
+        assert browser.driver.switch_to.active_element == box and box.is_selected()
+    browser.find("#compare").send_keys(Keys.ENTER)
+    browser.until(lambda: browser.find("#view h1").text == "Two runs")
+    browser.driver.back()
+    browser.until(lambda: browser.find("#all").is_displayed())
+
     # Two runs whose settings differ.
     both = [one["signature"] for one in (made[2], made[6])]
     browser.driver.execute_script(f"location.hash = 'compare={','.join(both)}'")

@@ -9,9 +9,17 @@ from typing import Any
 
 import pytest
 
+from kd_experiments.places import files_of
 from kd_experiments.reporting.frame import rows, runs
 from kd_experiments.reporting.metrics import TOP1
-from kd_experiments.reporting.settings import covers, settings
+from kd_experiments.reporting.settings import (
+    _titles,
+    covers,
+    is_method_file,
+    method_title,
+    one_version,
+    settings,
+)
 from kd_experiments.reporting.statistics import Difference, holm, interval
 from kd_experiments.reporting.table import comma_separated, markdown
 from kd_experiments.reporting.tables import Comparison, compare_setting, setting_table
@@ -73,6 +81,7 @@ def test_what_diverged_stands_in_its_cell(tmp_path: Path, end: str) -> None:
     (line,) = [line for line in text.split("\n") if line.startswith("| LRDS")]
     assert "2 of 5 diverged" in line and "**" not in line and "\\*" not in line and "±" not in line
     assert row(found, "lrds").difference is None and not row(found, "lrds").star
+    assert setting_table(found).rows[2].cells[1].number == -math.inf, "a gap, when it is sorted"
 
 
 def test_a_diverged_reference_is_compared_with_nothing(tmp_path: Path) -> None:
@@ -97,6 +106,38 @@ def test_machines_and_failed_runs_are_said(tmp_path: Path) -> None:
     notes = " ".join(setting_table(found).notes)
     assert "Pooled over 2 machines or numbers of threads" in notes and "AVX512" in notes
     assert "Not counted: 1 failed run." in notes
+
+
+def test_a_missing_seed_comes_with_the_teacher_of_its_pair(tmp_path: Path) -> None:
+    def typed(method: str, seed: int) -> tuple[str, ...]:
+        return (f"method={method}", f"teacher.seed={seed}", f"seed={seed}")
+
+    made = [record("kd", seed, teacher_seed=seed, typed=typed("kd", seed)) for seed in range(4)]
+    made += [record("lrds", seed, teacher_seed=seed, typed=typed("lrds", seed)) for seed in range(2)]
+    (found,) = comparisons(tmp_path, *made)
+    commands = [line.partition(": ")[2] for line in setting_table(found).missing]
+    assert commands == [f"python -m kd_experiments --multirun method=lrds teacher.seed={seed} seed={seed}"
+                        for seed in (2, 3)]  # fmt: skip
+
+
+def test_own_code_of_one_version_goes_by_its_name() -> None:
+    bare = [str(run["method"]) for run in one_version([{"method": "mine lr=1 @1a2b3c"}, {"method": "kd"}])]
+    assert bare == ["mine lr=1", "kd"]
+    several = [{"method": name} for name in ("mine @1a2b3c", "mine @1a2b3d+ffffff", "kd @1a2b3c", "kd")]
+    assert [run["method"] for run in one_version(several)] == [run["method"] for run in several]
+
+
+def test_a_method_file_that_is_wrong_costs_no_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.yaml").write_bytes(b"\xff")
+    known = files_of("method")
+    monkeypatch.setattr(
+        "kd_experiments.reporting.settings.files_of", lambda group: known | {"mine": tmp_path / "mine.yaml"}
+    )
+    _titles.cache_clear()
+    try:
+        assert method_title("mine lr=1") == "mine lr=1" and method_title("kd") == "KD" and is_method_file("mine")
+    finally:
+        _titles.cache_clear()
 
 
 def test_no_scatter_has_no_interval_and_few_pairs_no_star() -> None:

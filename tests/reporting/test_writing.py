@@ -13,11 +13,24 @@ import pytest
 from kd_experiments.places import home, published_numbers
 from kd_experiments.reporting import frame as frames
 from kd_experiments.reporting.__main__ import main
+from kd_experiments.reporting.page import _details
 from kd_experiments.reporting.published import FILES, footing
 from kd_experiments.reporting.study import Study
-from kd_experiments.reporting.table import CAPTION, latex
-from kd_experiments.reporting.writing import BEGIN, END, FINDINGS, MANIFEST, ROWS, embedded, own_folder, readme
-from tests.reporting.synthetic import METHODS, SETTING, record, several, write
+from kd_experiments.reporting.sweep_tables import Grid, _value
+from kd_experiments.reporting.table import CAPTION, Cell, Row, Table, latex, markdown
+from kd_experiments.reporting.writing import (
+    BEGIN,
+    END,
+    FINDINGS,
+    MANIFEST,
+    ROWS,
+    _forget,
+    embedded,
+    own_folder,
+    readme,
+)
+from kd_experiments.sweeping.definitions import outline
+from tests.reporting.synthetic import METHODS, SETTING, record, several, swept, write
 
 NUMBER = r"[+−-]?\d+\.\d+"
 
@@ -94,7 +107,28 @@ def test_a_findings_text_stands_in_the_readme(tmp_path: Path) -> None:
     (tmp_path / FINDINGS).write_text("## What was found\n\nNothing yet.\n")
     assert main([f"paths.results={tmp_path}", "write=tables"]) == 0
     text = (tmp_path / "README.md").read_text()
-    assert 0 < text.index("What was found") < text.index("<details>")
+    assert "<details><summary>What was found</summary>\n\nNothing yet.\n" in text
+    (tmp_path / FINDINGS).write_bytes(b"## Found\n\n\xff")
+    assert main([f"paths.results={tmp_path}", "write=tables"]) == 0
+
+
+def test_sweeps_alone_open_with_the_first(tmp_path: Path) -> None:
+    study = Study(frames.runs(write(tmp_path, *(one for one in several() if one["sweep"]))))
+    assert study.main is None and [table.name for table in study.tables] == ["sweep-lrds_ratio-small-digits"]
+    text = readme(study)
+    assert "126 runs in 1 setting; the largest compares 42 conditions in: " in text and "| influence |" in text
+    assert "](figures/sweep-lrds_ratio-small-digits.svg)" in text
+    assert len(study.last()) == 2 + 30 + 2 and study.last()[-1] == "12 further in the report"
+
+
+def test_a_sweep_that_tables_show_whole_makes_no_further_tables(tmp_path: Path) -> None:
+    study = Study(frames.runs(write(tmp_path, *swept("methods"))))
+    assert [table.name for table in study.tables] == ["sweep-methods"]
+
+
+def test_a_sweep_without_a_run_is_said_with_its_command(tmp_path: Path) -> None:
+    study = Study(frames.runs(write(tmp_path, record("kd"))), "lrds_ratio")
+    assert study.last() == ["no run of lrds_ratio is there: python -m kd_experiments --multirun +sweeps=lrds_ratio"]
 
 
 def test_every_source_of_a_published_number_has_a_footing() -> None:
@@ -129,8 +163,30 @@ def test_latex_of_one_table_is_made_on_demand(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_own_runs_change_nothing_that_is_committed() -> None:
-    assert own_folder(home() / "results") == home() / "results" / "own"
-    assert own_folder(Path("elsewhere")) == Path("elsewhere")
+    committed = home() / "results"
+    assert own_folder(committed) == own_folder(home()) == committed / "own"
+    assert own_folder(Path("elsewhere")) == own_folder(None, "elsewhere/runs.csv") == Path("elsewhere")
+    assert own_folder(None, str(committed / "mine.csv")) == own_folder(None, str(home() / "a.csv")) == committed / "own"
+    assert own_folder(None, str(committed / "runs.csv")) == committed, "which regenerates what is committed"
+
+
+def test_what_is_made_on_demand_stays_and_a_list_may_be_damaged(tmp_path: Path) -> None:
+    for name in ("paper/a.tex", "cost/a.md", "tables/a.md"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("made earlier")
+    (tmp_path / MANIFEST).parent.mkdir()
+    (tmp_path / MANIFEST).write_bytes(b"paper/a.tex\ncost/a.md\ntables/a.md\ntables\n\0\xff\n")
+    _forget(tmp_path, {"README.md"})
+    assert set(files(tmp_path)) == {"paper/a.tex", "cost/a.md", MANIFEST}
+
+
+def test_only_a_signature_names_a_folder_of_the_page(tmp_path: Path) -> None:
+    made = record("kd")
+    frame = frames.runs(write(tmp_path / "results", made))
+    (tmp_path / "run.log").write_text("a secret")
+    for signature, told in ((made["signature"], True), ("../..", False)):
+        (chunk,) = _details(frame.assign(signature=signature), tmp_path / "results")
+        assert bool(chunk) is told
 
 
 def test_a_file_that_is_not_made_any_more_goes_and_others_stay(tmp_path: Path) -> None:
@@ -206,6 +262,36 @@ def test_further_seeds_and_values_of_a_sweep_are_in_its_table(tmp_path: Path) ->
     assert grid.sweep.command.endswith(SETTING)
 
 
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [("small/fashion_mnist", "fashion_mnist"), ("cmd/cifar10_symmetric", "cifar10_symmetric"),
+     ("cifar100/wrn_40_2_ShuffleV1", "wrn_40_2 → ShuffleV1"), ("my_lab/resnet56_resnet20", "resnet56 → resnet20")],
+)  # fmt: skip
+def test_an_experiment_is_a_pair_where_both_are_networks(choice: str, words: str) -> None:
+    assert _value("experiment", choice) == words
+
+
+def test_grids_whose_settings_end_alike_have_names_of_their_own() -> None:
+    keys = ("recipe.epochs", "teacher.recipe.epochs")
+    grids = [Grid(outline("lrds_ratio", [f"{key}=3"]), {}, 0, []) for key in keys]
+    assert [grid.name for grid in grids] == [f"sweep-lrds_ratio-{key}-3" for key in keys]
+    assert all(grid.title.endswith(f"; {key} = 3") for grid, key in zip(grids, keys, strict=True))
+
+
+def test_names_of_others_are_no_markup_in_headings() -> None:
+    table = Table("x", "a|b <b>", "digits", ["c"], [Row("kd", [Cell("1")])], [], head="my_key")
+    assert markdown(table).startswith("## a\\|b &lt;b&gt;\n\n| my\\_key | c |\n")
+
+
+def test_a_caption_loses_whole_parts_to_the_notes() -> None:
+    title = "LRDS beside twelve methods on fourteen pairs of networks; a of five words here; b of five words here"
+    table = Table(
+        "x", title, "digits", ["c"], [Row("kd", [Cell("1")])], [], f"Test top-1 (%). {title}; long {'x ' * 9}."
+    )
+    text = latex(table, "abc")
+    assert "pairs of networks; a of five words here; b of five words here}" in text and "\\item long x x" in text
+
+
 def test_a_paper_table_is_small(tmp_path: Path) -> None:
     study = Study(frames.runs(write(tmp_path, *several())))
     for table in study.tables:
@@ -226,8 +312,13 @@ def test_a_paper_table_is_small(tmp_path: Path) -> None:
 def test_latex_compiles_in_a_two_column_class(tmp_path: Path) -> None:
     if shutil.which("pdflatex") is None:
         pytest.skip("needs pdflatex")
-    study = Study(frames.runs(write(tmp_path, *several())))
-    body = "".join(latex(table, study.digest, full) for table in study.tables for full in (False, True))
+    quoted = [record(method, seed, dataset="cifar100", pair=("resnet56", "resnet20"))
+              for method in ("none", "kd", "at", "crd", "reviewkd") for seed in range(2)]  # fmt: skip
+    body = ""
+    for number, made in enumerate([several(), quoted, swept("lrds_main", dataset="cifar100"), swept("plug_in")]):
+        study = Study(frames.runs(write(tmp_path / str(number), *made)))
+        body += "".join(latex(table, study.digest, full) for table in study.tables for full in (False, True))
+    assert "published" in body
     packages = "\\usepackage[T1]{fontenc}\\usepackage{booktabs,threeparttable,array}"
     text = f"\\documentclass[twocolumn]{{article}}{packages}\\begin{{document}}{body}\\end{{document}}"
     (tmp_path / "t.tex").write_text(text, encoding="utf-8")
@@ -236,6 +327,7 @@ def test_latex_compiles_in_a_two_column_class(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-2000:]
     widest = [float(one) for one in re.findall(r"Overfull \\hbox \((\d+\.\d+)pt", done.stdout)]
     assert max(widest, default=0.0) < 3.0, widest
+    assert "Float too large" not in done.stdout
 
 
 def test_every_synthetic_method_has_a_published_name() -> None:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import io
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from kd_experiments.files import write_json
+from kd_experiments.sweeping.progress import began, progress_line
 from kd_experiments.tracking.display import Display, fitting
+from kd_experiments.tracking.record import as_record
+from kd_experiments.tracking.summary import _try_next
 from kd_experiments.tracking.words import duration
+from tests.reporting.synthetic import record
 
 ROW = {"epoch": 118.0, "loss": 12.345, "loss_label": 1.0, "loss_distillation": 11.345, "loss_attention": 0.5,
        "images_per_second": 123456.0, "val_top1": 71.23, "test_top1": 70.12}  # fmt: skip
@@ -30,6 +38,44 @@ def test_eighty_columns_keep_what_matters(title: str, terminal: bool) -> None:
     assert any("1/240" in line and " left" in line for line in shown)
     if terminal:
         assert any("119/240" in line and " left" in line for line in shown) and "…" not in "".join(shown)
+
+
+@pytest.mark.parametrize("width", [60, 80, 81, 100])
+def test_no_epoch_of_any_width_ends_in_an_ellipsis(width: int) -> None:
+    text = io.StringIO()
+    display = Display(Console(file=text, width=width, force_terminal=True, soft_wrap=True, color_system=None))
+    display.start("student", 120, 0)
+    for epoch in range(120):
+        display.epoch(ROW | {"epoch": float(epoch)})
+        assert display._bar is not None
+        display._bar.refresh()
+    display.stop()
+    assert "…" not in text.getvalue() and "  1/120" in text.getvalue()
+
+
+def test_a_sweep_says_how_far_it_is_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kd_experiments.sweeping.progress.time", SimpleNamespace(time=lambda: 1000.0))
+    began(tmp_path, [f"method=kd seed={seed}" for seed in range(8)])
+    for number, status in enumerate(("done", "failed", "skipped")):
+        write_json(tmp_path / str(number) / "outcome.json", {"status": status})
+    monkeypatch.setattr("kd_experiments.sweeping.progress.time", SimpleNamespace(time=lambda: 1288.0))
+    line = progress_line(tmp_path / "1", 1, [], "failed: out of memory")
+    assert line == "run 3 of 8, 1 failed, 12 min left: method=kd seed=1: failed: out of memory"
+
+
+def test_try_next_keeps_the_data_that_was_typed() -> None:
+    typed = ("method=lrds", "selection.ratio=0.5", "dataset=image_folder", "dataset.root=/my flowers", "seed=3")
+    made = record("lrds", typed=typed)
+    made["config"]["method"]["name"] = "lrds"
+    *_, line = _try_next(as_record(made, "a test"))
+    what, _, command = line.partition("python -m kd_experiments --multirun ")
+    assert what.split() == ["try", "next"]
+    assert shlex.split(command) == [
+        "method=none,kd,lrds",
+        "seed=0,1,2",
+        "dataset=image_folder",
+        "dataset.root=/my flowers",
+    ]
 
 
 def test_loss_terms_go_first_and_the_time_left_never() -> None:

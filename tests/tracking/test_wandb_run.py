@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from kd_experiments.tracking.wandb_run import _in_percent
+from kd_experiments.tracking.record import as_record
+from kd_experiments.tracking.wandb_run import _in_percent, _swept
 from tests.conftest import Cli, read_offline_run, records
+from tests.reporting.synthetic import record
 
 
 @pytest.mark.slow
@@ -71,6 +73,11 @@ def test_online_without_a_login_still_runs(cli: Cli, tmp_path: Path, monkeypatch
 def test_disabled_writes_nothing(cli: Cli, tmp_path: Path) -> None:
     assert cli("method=none", "tracking.mode=disabled").code == 0
     assert not (tmp_path / "wandb").exists()
+
+
+def test_a_name_says_what_was_typed_and_not_where_things_lie() -> None:
+    words = ("method=kd", "recipe.lr=0.01", "dataset.root=/mine", "imports=[my_kd]", "threads=2", "seed=1")
+    assert _swept(as_record(record("kd", typed=words), "a test")) == ["recipe.lr=0.01"]
 
 
 def test_shares_have_the_unit_of_accuracies() -> None:

@@ -79,12 +79,12 @@ function listRuns() {
   const count = runs.length.toLocaleString("en");
   find("#run-count").textContent = shown.length === runs.length ? `${count} runs` : `${shown.length.toLocaleString("en")} of ${count} runs`;
   const rows = shown.slice(first, first + PAGE).map((run) => {
-    const box = make("input", null, { type: "checkbox", "aria-label": `compare ${run.method} ${run.seeds}` });
+    const box = make("input", null, { type: "checkbox", value: run.signature, "aria-label": `compare ${run.method} ${run.seeds}` });
     box.checked = ticked.includes(run.signature);
     box.addEventListener("change", () => {
       ticked = ticked.filter((one) => one !== run.signature).concat(box.checked ? [run.signature] : []).slice(-2);
       find("#compare").disabled = ticked.length < 2;
-      listRuns();
+      all("#run-list input").forEach((one) => { one.checked = ticked.includes(one.value); });
     });
     const cells = COLUMNS.map(([key], place) => place ? make("td", written(run[key], key.startsWith("metrics") ? 2 : 0))
       : make("td", null, {}, make("a", run.method, { href: `#run=${run.signature}` })));
@@ -189,7 +189,7 @@ async function start() {
   names = Object.keys(packed.columns);
   runs = Array.from({ length: packed.count }, (_, place) => {
     const run = {};
-    for (const name of names) { const { values, at } = packed.columns[name]; run[name] = at ? values[at[place]] : values[place]; }
+    for (const name of names) run[name] = packed.columns[name][place];
     run.setting = run.teacher ? `${run.stage}, taught by ${run.teacher}` : run.stage;
     run.seeds = run.replicate.split(", ").filter((part) => part.startsWith("seed=") || !part.endsWith("=0")).join(", ");
     run.chunk = Math.floor(place / packed.size);
