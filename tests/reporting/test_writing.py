@@ -127,8 +127,8 @@ def test_a_sweep_that_tables_show_whole_makes_no_further_tables(tmp_path: Path) 
 
 
 def test_a_sweep_without_a_run_is_said_with_its_command(tmp_path: Path) -> None:
-    study = Study(frames.runs(write(tmp_path, record("kd"))), "lrds_ratio")
-    assert study.last() == ["no run of lrds_ratio is there: python -m kd_experiments --multirun +sweeps=lrds_ratio"]
+    study = Study(frames.runs(write(tmp_path, record("kd"))), "dtd_gamma")
+    assert study.last() == ["no run of dtd_gamma is there: python -m kd_experiments --multirun +sweeps=dtd_gamma"]
 
 
 def test_every_source_of_a_published_number_has_a_footing() -> None:
