@@ -171,7 +171,8 @@ def swept(name: str, *over: str, dataset: str = "digits") -> list[dict[str, Any]
     """A run for every job of a sweep, with `over` laid over it."""
     rng, made = random.Random(name), []
     for number, job in enumerate(outline(name, over).jobs):
-        typed = [*(f"{key}={value}" for key, value in job.items()), f"+sweeps={name}", *over]
+        typed = [*(f"{key}={value}" for key, value in job.items()), f"+sweeps={name}"]
+        typed += [word for word in over if word.partition("=")[0] not in job]
         method = job.get("method", "kd")
         parts = {"method.number": number}
         one = record(method, int(job.get("seed", "0")), rng.gauss(80, 1), dataset=dataset, values=parts)
