@@ -113,7 +113,9 @@ def test_no_interval_of_many_seeds_is_cut_in_silence(tmp_path: Path) -> None:
 
 
 def test_ends_beyond_a_hundred_of_many_series_overlap_nothing(tmp_path: Path) -> None:
-    made = swept("lrds_ratio", SETTING, f"seed={','.join(map(str, range(10)))}", "selection=influence,random,loss")
+    made = swept(
+        "lrds_ratio", SETTING, f"seed={','.join(map(str, range(10)))}", "selection=influence,random,loss,entropy"
+    )
     for one in made:
         one["metrics"]["test_top1_last"] = 100.0 - 4 * (one["identity"]["seed"] == 0)
     (drawing,) = of_sweep(*Study(runs(write(tmp_path, *made))).grids)
