@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 from kd_experiments import own_code
@@ -45,3 +46,14 @@ def files_below(folders: list[Path]) -> dict[str, Path]:
         for path in folder.rglob("*.yaml")
     }
     return dict(sorted(found.items()))
+
+
+def git(*arguments: str) -> str | None:
+    """What git answers about the checkout, None where it fails or is not there."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(PACKAGE.parent), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -144,7 +144,7 @@ def typed_part(cls: type, given: Mapping[str, Any], where: str) -> dict[str, Any
     return values
 
 
-def construct_part(cls: type[T], values: Mapping[str, Any]) -> T:
+def construct_part(cls: Callable[..., T], values: Mapping[str, Any]) -> T:
     """Call the constructor with values that `typed_part` has converted."""
     return cls(**{name: construct(values[name], annotation) for name, annotation in parameters(cls).items()})
 

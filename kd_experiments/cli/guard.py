@@ -22,10 +22,10 @@ from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_experiments import private
+from kd_experiments.cli.expanding import laid_over, refuse_many
 from kd_experiments.cli.resolvers import OWN
 from kd_experiments.errors import UserError, shortened
 from kd_experiments.places import home
-from kd_experiments.sweeping.definitions import laid_over, refuse_many
 
 _Loader, _Repository = private.loading_classes()
 _SAMPLERS = ("TPESampler", "RandomSampler", "CmaEsSampler", "NSGAIISampler", "MOTPESampler", "GridSampler")

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from kd_experiments import files
-from kd_experiments.cli.arguments import asks_for_help, parse
-from kd_experiments.errors import UserError, no_such_choice
+from kd_experiments.cli.arguments import answered, asks_for_help, parse
+from kd_experiments.errors import no_such_choice
 from kd_experiments.reporting import frame as frames
 from kd_experiments.reporting.study import Study
 from kd_experiments.reporting.writing import own_folder, write
@@ -45,16 +45,10 @@ def main(arguments: Sequence[str]) -> int:
     """Exit code 0, or 2 for a mistake of the user."""
     if asks_for_help(arguments, HELP):
         return 0
-    try:
-        report(parse(arguments, DEFAULTS))
-    except (UserError, OSError) as error:
-        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
-        print(f"error: {told}", file=sys.stderr)
-        return 2
-    return 0
+    return answered(lambda: report(parse(arguments, DEFAULTS)), arguments)
 
 
-def report(values: Mapping[str, str]) -> None:
+def report(values: Mapping[str, str]) -> int:
     """Read, print, write."""
     _check(values, source=("local", "wandb"), write=WRITE, cost=("true", "false"), sweep=names())
     local = Path(values["paths.results"] or "results") if values["paths.results"] or not values["csv"] else None
@@ -83,6 +77,7 @@ def report(values: Mapping[str, str]) -> None:
         made = f"{counted(len(study.tables), 'table')}, {counted(len(written), 'file')}"
         print(f"\n{made} below {folder} (runs {study.digest})")
         print(f"open {opened[0]}")
+    return 0
 
 
 def _check(values: Mapping[str, str], **known: Collection[str]) -> None:

@@ -7,27 +7,18 @@ import hashlib
 import io
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from kd_experiments import escaping
-from kd_experiments.errors import UserError, shortened
-from kd_experiments.schema import parameters, typed
-from kd_experiments.tracking.record import (
-    DataFacts,
-    Record,
-    RevisionFacts,
-    SelectionFacts,
-    Status,
-    StudentFacts,
-    TeacherFacts,
-    every_record,
-)
+from kd_experiments.errors import UserError
+from kd_experiments.schema import flattened
+from kd_experiments.tracking.record import Record, every_record
+from kd_experiments.tracking.rows import complaint
 
 HEAD = (
     "signature", "teacher_signature", "method", "stage", "teacher", "replicate", "status", "sweep", "typed", "seed",
@@ -59,7 +50,7 @@ def frame_of(rows: list[dict[str, Any]], complaints: Sequence[str] = ()) -> pd.D
     """
     told, last = list(complaints), {}
     for row in rows:
-        wrong = _complaint(row)
+        wrong = complaint(row)
         if wrong is None:
             last[row["signature"]] = row
         else:
@@ -74,42 +65,6 @@ def frame_of(rows: list[dict[str, Any]], complaints: Sequence[str] = ()) -> pd.D
 
 _ORDER = ("stage", "teacher", "method", "replicate", "signature")
 _NEEDED = ("signature", "stage", "method", "replicate", "status", "dataset.name")
-
-
-def _complaint(row: Mapping[str, Any]) -> str | None:
-    """What is wrong with a row of which others would compute or name files."""
-    signature = row["signature"]
-    if not isinstance(signature, str) or not re.fullmatch("[0-9a-f]{16}", signature):
-        return f"signature={shortened(signature)}: expected 16 hexadecimal digits; this run is left out"
-    try:
-        for key, value in row.items():
-            if value is not None and (kind := _kind(key)) is not None:
-                typed(value, kind, key)
-    except UserError as error:
-        return f"run {signature}: {error}; it is left out"
-    return None
-
-
-@cache
-def _kind(key: str) -> Any:
-    """What stands in a column that is computed with; None for others, which are only shown."""
-    part, _, name = key.partition(".")
-    if part in ("metrics", "timing"):
-        return float
-    return _PARTS.get(part, {}).get(name) or _KINDS.get(key)
-
-
-_PARTS: Mapping[str, Mapping[str, Any]] = {
-    "data": parameters(DataFacts),
-    "teacher": parameters(TeacherFacts),
-    "selection": parameters(SelectionFacts),
-    "revision": parameters(RevisionFacts),
-    "student": parameters(StudentFacts),
-}
-_KINDS: Mapping[str, Any] = {
-    **dict.fromkeys(("stage", "method", "replicate", "teacher", "finished", "dataset.name", "label_noise.name"), str),
-    "status": Status, "seed": int, "typed": tuple[str, ...], "label_noise.rate": float, "dataset.train_size": int,
-}  # fmt: skip
 
 
 def rows(frame: pd.DataFrame) -> list[Run]:
@@ -139,13 +94,7 @@ def row_of(record: Record) -> dict[str, Any]:
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as dotted keys, without what is None; lists become tuples, so that they can be compared."""
-    found: dict[str, Any] = {}
-    for key, inner in value.items():
-        if isinstance(inner, Mapping):
-            found |= flatten(inner, f"{prefix}{key}.")
-        elif inner is not None:
-            found[f"{prefix}{key}"] = _hashable(inner) if isinstance(inner, list | tuple) else inner
-    return found
+    return {key: _hashable(inner) for key, inner in flattened(value, prefix).items() if inner is not None}
 
 
 def to_csv(frame: pd.DataFrame) -> str:

@@ -15,7 +15,7 @@ from functools import cache
 
 from kd_experiments.places import published_numbers
 from kd_experiments.reporting.frame import Run
-from kd_experiments.reporting.settings import first, noise_rate
+from kd_experiments.reporting.settings import first
 
 # torchvision's networks are those of the ImageNet papers.
 NETWORKS = {"tv_resnet18": "ResNet18", "tv_resnet34": "ResNet34", "tv_resnet50": "ResNet50"}
@@ -43,7 +43,7 @@ def published(runs: Sequence[Run], method: str) -> Sequence[Published]:
     networks = [str(first(runs, f"{role}.network")) for role in ("teacher", "student")]
     teacher, student = (NETWORKS.get(network, network) for network in networks)
     if noise != "none":  # papers spell its networks in several ways
-        key = (name, student.lower(), f"{noise} {noise_rate(runs)}", method)
+        key = (name, student.lower(), f"{noise} {first(runs, 'label_noise.rate', '')}", method)
     elif any("teacher" in run for run in runs):
         key = (name, student, teacher, method)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
 from collections import Counter
@@ -12,7 +11,6 @@ from functools import cache, cached_property
 from typing import Any, TypeVar
 
 from kd_experiments.cli.choices import read_method
-from kd_experiments.errors import UserError
 from kd_experiments.files import file_name
 from kd_experiments.places import files_of
 from kd_experiments.reporting.frame import PRIMARY, Run
@@ -156,11 +154,7 @@ def covers(runs: Sequence[Run]) -> str:
 
 @cache
 def _titles() -> dict[str, str]:
-    found = {name: name for name in files_of("method")}
-    for name, path in files_of("method").items():
-        with contextlib.suppress(UserError, OSError, ValueError, IndexError):  # a file of the user's own that is wrong
-            found[name] = read_method(path).title
-    return found
+    return {name: read_method(path).title for name, path in files_of("method").items()}
 
 
 def method_title(label: str) -> str:
@@ -222,16 +216,10 @@ def first(runs: Sequence[Run], key: str, default: object = None) -> object:
     return next((run[key] for run in known if "teacher" in run), known[0][key] if known else default)
 
 
-def noise_rate(runs: Sequence[Run]) -> str:
-    """Empty for a noise of one's own that has none."""
-    rate = first(runs, "label_noise.rate")
-    return f"{rate:g}" if isinstance(rate, int | float) else ""
-
-
 def data_words(runs: Sequence[Run]) -> str:
     noise, limit = first(runs, "label_noise.name", "none"), first(runs, "dataset.train_size")
     size = f", {int(str(limit)):,} training images" if limit else ""
-    wrong = "" if noise == "none" else f", {noise} label noise {noise_rate(runs)}".rstrip()
+    wrong = "" if noise == "none" else f", {noise} label noise {first(runs, 'label_noise.rate', '')}".rstrip()
     side = first(runs, "dataset.image_size")  # other than that of the data set itself
     return f"{first(runs, 'dataset.name')}{f' of {side} x {side} pixels' if side else ''}{size}{wrong}"
 
@@ -264,7 +252,7 @@ def _slugs(found: Sequence[Sequence[Run]]) -> list[str]:
 
 def _slug(runs: Sequence[Run]) -> str:
     noise = first(runs, "label_noise.name", "none")
-    wrong = "" if noise == "none" else f"{noise}{noise_rate(runs)}"
+    wrong = "" if noise == "none" else f"{noise}{first(runs, 'label_noise.rate', '')}"
     parts = [first(runs, "dataset.name"), wrong, first(runs, "teacher.network"), first(runs, "student.network")]
     return file_name(re.sub(r"[^A-Za-z0-9.+=_-]+", "_", "-".join(str(part) for part in parts if part)))
 

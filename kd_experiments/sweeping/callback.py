@@ -10,7 +10,7 @@ from omegaconf import DictConfig, open_dict, read_write
 
 from kd_experiments import stopping
 from kd_experiments.cli import guard
-from kd_experiments.sweeping.definitions import expand, laid_over
+from kd_experiments.cli.expanding import expand, laid_over
 from kd_experiments.sweeping.outcome import began, read_outcome
 from kd_experiments.sweeping.run_status import is_running
 

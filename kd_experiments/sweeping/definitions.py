@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import math
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,13 +21,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from kd_experiments import files, own_code
+from kd_experiments.cli.expanding import expand, laid_over
 from kd_experiments.errors import UserError, no_such_choice
-from kd_experiments.places import PACKAGE, config_folders, files_below, sweep_folders
+from kd_experiments.places import PACKAGE, config_folders, files_below, git, sweep_folders
 
 if TYPE_CHECKING:
     from kd_experiments.config import Config
 
-MOST_RUNS = 100_000  # of one sweep
 
 T = TypeVar("T")
 
@@ -142,14 +141,6 @@ def outline(name: str, over: Sequence[str] = ()) -> Outline:
         return Outline(name, *_head(path), layout, tuple(jobs), tuple(over))
 
 
-def laid_over(swept: Sequence[str], typed: Sequence[str]) -> list[str]:
-    """The overrides of a file with what is typed besides: the file's keys in its order, then all others."""
-    given = {text.partition("=")[0]: text for text in typed}
-    own = [text.partition("=")[0] for text in swept]
-    replaced = [given.get(key, text) for key, text in zip(own, swept, strict=True)]
-    return [*replaced, *(text for text in typed if text.partition("=")[0] not in own)]
-
-
 def swept_values(name: str) -> dict[str, list[str]]:
     """The keys that a sweep's file sweeps, each with its values in the order of the file."""
     path = _files()[name]
@@ -167,7 +158,7 @@ def _values_of(swept: Sequence[str]) -> list[dict[str, str]]:
 def refuse_wrong(name: str, typed: Sequence[str]) -> None:
     """`UserError` if a file below `sweeps/`, with what is typed besides, defines a run that cannot be.
 
-    What an installed wheel holds is known to be right: of that, only its name and its number of runs are looked at.
+    What comes with the package, and is as it came, is known to be right: of that, the first run shows what is typed.
     """
     path = _path(name)
     chooses = any(word.startswith("hydra/sweeper=") for word in typed) or "hydra/sweeper" in path.read_text()
@@ -175,15 +166,23 @@ def refuse_wrong(name: str, typed: Sequence[str]) -> None:
     if chooses:  # another sweeper chooses the values as it goes
         return
     more = [word for word in typed if "=" in word and not word.startswith(("+sweeps=", "hydra", "imports="))]
-    overrides = laid_over(_swept(_content(path)), more)
-    refuse_many(overrides)
-    if path.is_relative_to(PACKAGE):
-        return
+    jobs = expand(laid_over(_swept(_content(path)), more))
+    if _is_as_it_came(path):
+        jobs = jobs[:1]
     from kd_experiments.cli.composing import composer
     from kd_experiments.private import files_read_once
 
     with _told_of(path), composer(), files_read_once():
-        _each(name, expand(overrides), lambda config: None)
+        _each(name, jobs, lambda config: None)
+
+
+def _is_as_it_came(path: Path) -> bool:
+    """Is it in the installed wheel, or in the checkout's last commit as it stands?"""
+    if path.is_relative_to(PACKAGE):
+        return True
+    return (
+        git("ls-files", "--error-unmatch", "--", str(path)) is not None and git("status", "-s", "--", str(path)) == ""
+    )
 
 
 def _content(path: Path) -> Any:
@@ -260,24 +259,6 @@ def each_run(name: str, over: Sequence[str], ask: Callable[[Config], T]) -> list
     same = [word for word in over if word.partition("=")[0] not in jobs[0]]
     with composer(), files_read_once():
         return _each(name, [[*(f"{key}={value}" for key, value in job.items()), *same] for job in jobs], ask)
-
-
-def expand(overrides: Sequence[str]) -> list[list[str]]:
-    """The overrides of every job, as Hydra's own sweeper makes them: the product of all values."""
-    from kd_experiments import private  # Hydra takes a while to import
-
-    refuse_many(overrides)
-    return private.product(overrides)
-
-
-def refuse_many(overrides: Sequence[str]) -> None:
-    """`UserError` for more runs than anybody means: a slip such as `seed=range(0,1e12)` would fill the memory."""
-    from kd_experiments import private
-
-    count = private.job_count(overrides)
-    if not count <= MOST_RUNS:
-        told = f"of {count:,.0f} runs" if math.isfinite(count) else "without end"
-        raise UserError(f"a sweep {told}: at most {MOST_RUNS:,} runs at once; sweep fewer values")
 
 
 def _each(name: str, jobs: Sequence[Sequence[str]], ask: Callable[[Config], T]) -> list[T]:

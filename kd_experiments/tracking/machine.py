@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import torch
 
 from kd_experiments import __version__, own_code
-from kd_experiments.places import PACKAGE, home
+from kd_experiments.places import PACKAGE, git, home
 from kd_experiments.tracking.record import Machine
 from kd_experiments.training import devices, parallel
 
@@ -50,19 +49,8 @@ def _commit(own: tuple[Path, ...]) -> str | None:
     if not (checkout / "pyproject.toml").exists():
         return None
     watched = [PACKAGE, home() / "conf", *(place for place in own if place.is_relative_to(checkout))]
-    commit = _git("rev-parse", "--short=12", "HEAD")
-    if commit is None or _git("ls-files", "--error-unmatch", "pyproject.toml") is None:
+    commit = git("rev-parse", "--short=12", "HEAD")
+    if commit is None or git("ls-files", "--error-unmatch", "pyproject.toml") is None:
         return None
-    changed = _git("status", "--porcelain", "--untracked-files=all", "--", *map(str, watched))
+    changed = git("status", "--porcelain", "--untracked-files=all", "--", *map(str, watched))
     return commit + ("+changes" if changed else "")
-
-
-def _git(*arguments: str) -> str | None:
-    """What git answers about the checkout, None where it fails or is not there."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(PACKAGE.parent), *arguments], capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from kd_experiments import files, own_code
 from kd_experiments.cli.composing import composer
+from kd_experiments.cli.expanding import expand
 from kd_experiments.config import check
 from kd_experiments.errors import UserError
 from kd_experiments.identity import signature
@@ -23,7 +24,7 @@ from kd_experiments.reporting.frame import runs as every_run
 from kd_experiments.reporting.sweep_tables import grids
 from kd_experiments.sweeping import definitions as catalogue
 from kd_experiments.sweeping.__main__ import main as sweeping
-from kd_experiments.sweeping.definitions import expand, names, outline, read, refuse_wrong
+from kd_experiments.sweeping.definitions import names, outline, read, refuse_wrong
 from kd_experiments.sweeping.overlays import overlays
 from tests.conftest import TINY, Cli, records
 from tests.reporting.synthetic import record
@@ -220,8 +221,7 @@ def test_a_wrong_file_leaves_the_others_as_they_are(
     refuse_wrong("right", ["+sweeps=right", *TINY])
 
 
-def test_the_suites_own_files_are_looked_at_too() -> None:
-    """In a checkout anybody may have changed them, or added one."""
+def test_what_is_typed_beside_the_suites_own_files_counts() -> None:
     with pytest.raises(UserError, match=r"lrds_parts\.yaml: recipe\.lr=fast: expected a number"):
         refuse_wrong("lrds_parts", ["--multirun", "+sweeps=lrds_parts", DIGITS, "recipe.lr=fast"])
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from kd_experiments.files import write_json
-from kd_experiments.sweeping.progress import began, progress_line
+from kd_experiments.sweeping.outcome import began, progress_line
 from kd_experiments.tracking.display import Display, fitting
 from kd_experiments.tracking.record import as_record
 from kd_experiments.tracking.summary import _try_next
