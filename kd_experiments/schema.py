@@ -98,9 +98,13 @@ class Registry(Generic[T]):
         return iter(self._choices)
 
 
-@cache
 def parameters(cls: type) -> Mapping[str, Any]:
     """Constructor parameters of a part, name -> annotation (with its range)."""
+    return _parameters(cls)  # what is cached takes what is Hashable, which a type of some class is not, to mypy
+
+
+@cache
+def _parameters(cls: type) -> Mapping[str, Any]:
     constructor = vars(cls).get("__init__") or inspect.getattr_static(cls, "__init__")
     names = [name for name in inspect.signature(constructor).parameters if name != "self"]
     if "args" in names and "kwargs" in names:  # nn.Module's or object's own: the part has no knobs
@@ -144,7 +148,7 @@ def typed_part(cls: type, given: Mapping[str, Any], where: str) -> dict[str, Any
     return values
 
 
-def construct_part(cls: Callable[..., T], values: Mapping[str, Any]) -> T:
+def construct_part(cls: type[T], values: Mapping[str, Any]) -> T:
     """Call the constructor with values that `typed_part` has converted."""
     return cls(**{name: construct(values[name], annotation) for name, annotation in parameters(cls).items()})
 

@@ -205,11 +205,10 @@ def refuse_calls(composed: DictConfig) -> None:
             raise UserError(f"{where}={shortened(value, 100)}: {reason}")
     for name in ("params", "search_space"):  # of which sweepers make overrides, as if somebody had typed them
         tried = OmegaConf.select(composed, f"hydra.sweeper.{name}")
-        for override in private.parsed([f"{key}=0" for key in tried] if isinstance(tried, DictConfig) else []):
-            if re.match(r"(imports|hydra)\b", override.key_or_group):
-                raise UserError(
-                    f"hydra.sweeper.{name}: {override.key_or_group}: refused, no sweep tries it; type it yourself"
-                )
+        keys: list[Any] = list(tried) if isinstance(tried, DictConfig) else []
+        for override in private.parsed([f"{key}=0" for key in keys]):
+            if re.match(r"(imports|hydra)\b", key := override.key_or_group):
+                raise UserError(f"hydra.sweeper.{name}: {key}: refused, no sweep tries it; type it yourself")
 
 
 def _refused(where: str, key: str, value: Any) -> str | None:

@@ -14,13 +14,14 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from kd_experiments import files
-from kd_experiments.data.decode import BrokenImage, opened, to_rgb
+from kd_experiments.data.decode import MAX_PIXELS, BrokenImage, opened, to_rgb
 from kd_experiments.data.image_files import ImageFiles
 from kd_experiments.data.image_tree import WORKERS, ImageTree
 from kd_experiments.data.stored import StoredDataset
@@ -40,7 +41,7 @@ def are_there(folder: Path) -> bool:
 def read(folder: Path, size: int) -> StoredDataset:
     """The data set that was written to `folder`; images become (3, size, size), as those of single files do."""
     kept = files.load_arrays(folder / _INDEX, "train", "names", "labels", "classes", "size")
-    if kept is None:
+    if kept is None or not _is_index(**kept):
         raise UserError(f"{folder / _INDEX}: damaged; prepare the shards again, which keeps those that are there")
     train, names, labels = int(kept["train"]), kept["names"], torch.from_numpy(kept["labels"])
     classes, short = tuple(kept["classes"].tolist()), int(kept["size"])
@@ -52,6 +53,15 @@ def read(folder: Path, size: int) -> StoredDataset:
     images = ImageFiles(folder, names, size)
     places = torch.arange(len(labels))
     return StoredDataset(images[places[:train]], labels[:train], images[places[train:]], labels[train:], classes)
+
+
+def _is_index(train: Any, names: Any, labels: Any, classes: Any, size: Any) -> bool:
+    """Is it what `write` makes, though somebody else may have made it?"""
+    flat = names.ndim == labels.ndim == classes.ndim == 1 and train.ndim == size.ndim == 0
+    kinds = "".join(part.dtype.kind for part in (train, names, labels, classes, size))
+    if not flat or kinds != "iSiUi" or not 0 < train < len(names) == len(labels):
+        return False
+    return bool(labels.min() >= 0 and labels.max() < len(classes))
 
 
 def write(tree: ImageTree, size: int, folder: Path, skip_corrupt: bool, say: Callable[[str], None]) -> int:
@@ -146,6 +156,8 @@ def _small(path: Path, size: int) -> bytes | BrokenImage:
         return path.read_bytes()
     if short > size:
         width, height = (max(size, round(side * size / short)) for side in decoded.size)
+        if width * height > MAX_PIXELS:
+            return BrokenImage(f"{width}x{height} pixels once it is resized")
         decoded = decoded.resize((width, height), Image.Resampling.BILINEAR)
     buffer = io.BytesIO()
     decoded.save(buffer, "JPEG", quality=QUALITY)

@@ -206,8 +206,8 @@ def _missing(comparison: Comparison) -> list[str]:
     lacking: dict[tuple[tuple[str, ...], str], list[Group]] = {}  # by the command's words for seeds
     for row in comparison.rows:
         absent = sorted(beside.keys() - {run.get("seed") for run in row.group.runs})
-        for others, seeds in grouped(absent, beside.__getitem__).items():
-            lacking.setdefault((others, ",".join(map(str, seeds))), []).append(row.group)
+        for others, each in grouped(absent, beside.__getitem__).items():
+            lacking.setdefault((others, ",".join(map(str, each))), []).append(row.group)
     found = []
     for (others, seeds), groups in lacking.items():
         typed = [word for word in groups[0].runs[0].get("typed", ())

@@ -72,7 +72,7 @@ class TabulatedTeacher:
             return
         asked = samples[missing]
         place = asked.to(views.device)
-        chunk = chunk_answers(self._loaded(), self._data, place, views[place])
+        chunk = chunk_answers(self._network(), self._data, place, views[place])
         for whole, table, rows in zip(said, self._tables, chunk, strict=False):
             whole[place] = table.put(asked, views[place], rows)
         self.asked += len(asked)
@@ -83,12 +83,7 @@ class TabulatedTeacher:
         return Output(logits, (), (), embedding)  # whoever needs more asks a LiveTeacher
 
     def forward_images(self, images: Tensor) -> Output:
-        return _in_float32(self._loaded(), images, self._data.device)
-
-    def _loaded(self) -> Network:
-        """The network: whoever loads it draws initial weights, which must not move the numbers a student draws."""
-        with torch.random.fork_rng(devices=[]):  # networks are made on the CPU
-            return self._network()
+        return _in_float32(self._network(), images, self._data.device)
 
 
 class LiveTeacher:

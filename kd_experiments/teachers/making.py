@@ -49,7 +49,7 @@ def load_network(settings: TeacherConfig, data: Data, folder: Path, downloads: P
     given, name = settings.checkpoint, settings.network
     path = Path(given) if given is not None else folder / "teacher.pt"
     state = given_state(given, name, downloads) if given is not None else read_state(path)
-    network = build(name, classes=data.classes, channels=data.channels, size=data.size)
+    network = _built(name, data)
     load_into(network, state, name, path)
     return on_device(_with_own_normalisation(network, settings, data), data).eval().requires_grad_(False)
 
@@ -67,9 +67,17 @@ def _with_own_normalisation(network: Network, settings: TeacherConfig, data: Dat
 
 def load_snapshot_network(name: str, data: Data, state: Mapping[str, Any]) -> Network:
     """The teacher in the middle of its training."""
-    network = build(name, classes=data.classes, channels=data.channels, size=data.size)
+    network = _built(name, data)
     network.load_state_dict(state)
     return on_device(network, data)
+
+
+def _built(name: str, data: Data) -> Network:
+    """With weights that others take the place of. Some teachers are loaded in the middle of a training, when their
+    answers or features are first asked for: nobody's random numbers depend on when.
+    """
+    with torch.random.fork_rng(devices=[]):  # networks are made on the CPU
+        return build(name, classes=data.classes, channels=data.channels, size=data.size)
 
 
 def label_objective() -> Objective:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from kd_experiments import files
 from kd_experiments.data import decode, shards
 from kd_experiments.data.dataset import Data
 from kd_experiments.data.image_files import ImageFiles
@@ -167,6 +168,12 @@ def test_damage_is_one_clear_line(raw: Path) -> None:
     whole = {path: path.read_bytes() for path in (index, shard)}
     right = read(out).train.images[0]
     index.write_bytes(flipped(whole[index], len(whole[index]) // 2))
+    with pytest.raises(UserError, match=r"shards\.npz: damaged; prepare the shards again"):
+        read(out)
+    index.write_bytes(whole[index])
+    kept = files.load_arrays(index, "train", "names", "labels", "classes", "size")
+    assert kept is not None
+    files.save_arrays(index, **kept | {"labels": kept["labels"] + 2**40})  # by somebody else, with a sum that is right
     with pytest.raises(UserError, match=r"shards\.npz: damaged; prepare the shards again"):
         read(out)
     prepared(raw)

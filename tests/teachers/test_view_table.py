@@ -19,6 +19,7 @@ from kd_experiments.data.load import DatasetConfig, load
 from kd_experiments.networks import Network, build
 from kd_experiments.teachers import obtain
 from kd_experiments.teachers.frozen import LiveTeacher, TabulatedTeacher
+from kd_experiments.teachers.making import load_snapshot_network
 from kd_experiments.teachers.view_table import DiskTable, MemoryTable, NoTable, TableKind, ViewTable
 from kd_experiments.training.objective import Batch
 from tests.conftest import PATIENCE, TINY, Cli, records
@@ -129,13 +130,13 @@ def test_table_and_live_teacher_say_the_same_bit_for_bit(data: Any, tmp_path: Pa
 
 
 def test_a_teacher_that_is_loaded_late_moves_no_random_numbers(data: Any) -> None:
-    """A student with dropout does the same whether its teacher's table is full or empty."""
+    """A student with dropout, CRD's negatives and connectors are the same whether its table is full or empty."""
     kind = TableKind("t", len(data.train), data.views.count, "pad1", 10, "float32")
 
-    def loaded() -> Network:
-        return build("resnet8", classes=10, channels=1, size=8).eval()
-
-    tabulated = TabulatedTeacher(loaded, [MemoryTable(kind, CPU)], data)
+    state = build("resnet8", classes=10, channels=1, size=8).state_dict()
+    tabulated = TabulatedTeacher(
+        lambda: load_snapshot_network("resnet8", data, state).eval(), [MemoryTable(kind, CPU)], data
+    )
     before = torch.get_rng_state()
     tabulated.begin_epoch(data.views.draw(0, 0, len(data.train), CPU))
     tabulated.forward_images(torch.rand(2, 1, 8, 8, generator=torch.Generator()))
