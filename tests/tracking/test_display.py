@@ -54,11 +54,11 @@ def test_no_epoch_of_any_width_ends_in_an_ellipsis(width: int) -> None:
 
 
 def test_a_sweep_says_how_far_it_is_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kd_experiments.sweeping.progress.time", SimpleNamespace(time=lambda: 1000.0))
+    monkeypatch.setattr("kd_experiments.sweeping.outcome.time", SimpleNamespace(time=lambda: 1000.0))
     began(tmp_path, [f"method=kd seed={seed}" for seed in range(8)])
     for number, status in enumerate(("done", "failed", "skipped")):
         write_json(tmp_path / str(number) / "outcome.json", {"status": status})
-    monkeypatch.setattr("kd_experiments.sweeping.progress.time", SimpleNamespace(time=lambda: 1288.0))
+    monkeypatch.setattr("kd_experiments.sweeping.outcome.time", SimpleNamespace(time=lambda: 1288.0))
     line = progress_line(tmp_path / "1", 1, [], "failed: out of memory")
     assert line == "run 3 of 8, 1 failed, 12 min left: method=kd seed=1: failed: out of memory"
 
