@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kd_experiments import digests, identity, known, naming, own_code
+from kd_experiments import digests, identity, known, naming, own_code, places
 from kd_experiments.cli import layers
 from kd_experiments.config import Config, check
 from kd_experiments.errors import UserError
@@ -279,7 +279,8 @@ def test_every_number_format_has_its_own_teacher() -> None:
 
 def test_an_untracked_method_is_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commit in a record says so where a file of the package or the configuration is not in it."""
-    monkeypatch.setattr(machine, "PACKAGE", tmp_path / "package")
+    for module in (machine, places):
+        monkeypatch.setattr(module, "PACKAGE", tmp_path / "package")
     monkeypatch.setattr(machine, "home", lambda: tmp_path)
     own = tmp_path / "my_kd"
     monkeypatch.setattr(own_code, "packages", lambda: [own])
