@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -124,11 +125,11 @@ def test_of_several_processes_one_stops_first(
         raise RuntimeError("Connection closed by peer")
 
     monkeypatch.setattr(parallel, "processes", lambda: 2)
-    training = SimpleNamespace(run=alone, learners=[SimpleNamespace(result=None)])
+    training: Any = SimpleNamespace(run=alone, learners=[SimpleNamespace(result=None)])
     with stopping.listening(), pytest.raises(error):
         train_in(
             tmp_path,
-            training,  # type: ignore[arg-type]  # as much of one as is asked
+            training,
             evaluate=dict,
             snapshots_after=(),
             on_restored=lambda history: None,

@@ -8,6 +8,7 @@ import urllib.error
 import zipfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -213,7 +214,7 @@ def test_what_onnx_lacks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.onnx.export", lacking)
     words = r"mine\.net: cannot be exported to ONNX \(No ONNX function found for <OpOverload>\); give format=state_dict"
     with pytest.raises(UserError, match=words):
-        export_module._onnx(Trained("0" * 16, 1.0, {"network": "mine.net"}), None)  # type: ignore[arg-type]
+        export_module._onnx(Trained("0" * 16, 1.0, {"network": "mine.net"}), mock.Mock())
 
 
 # What a given file says of itself

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -95,11 +96,12 @@ def test_an_optimiser_that_forgot_is_a_fresh_one(name: str) -> None:
     steps = iter(torch.randn(20, 2, 3, generator=torch.Generator().manual_seed(0)))
 
     def learner(weights: dict[str, Tensor]) -> Learner:
-        network = nn.Linear(3, 2, bias=False)
+        network: Any = nn.Linear(3, 2, bias=False)  # all that an optimiser and an average ask of one
+        objective: Any = nn.Identity()
         network.load_state_dict(weights)
         asked = recipe(optimizer=name, lr=0.5, weight_decay=0.01)
         optimizer = asked.make_optimizer(network.parameters())
-        return Learner("", network, nn.Identity(), optimizer, average=Average(network, 0.9))  # type: ignore[arg-type]
+        return Learner("", network, objective, optimizer, average=Average(network, 0.9))
 
     first = learner({"weight": torch.ones(2, 3)})
     for _ in range(4):
