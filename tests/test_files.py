@@ -123,7 +123,7 @@ def a_teacher(folder: Path) -> tuple[Path, Callable[[], Any]]:
 
 def an_answer(folder: Path) -> tuple[Path, Callable[[], Any]]:
     """Which run a configuration is."""
-    given = {"paths": {"results": str(folder)}, "dataset": {}, "teacher": {}}
+    given = {"paths": {"results": str(folder)}, "dataset": {}, "teacher": {}, "student": {}, "peer": {}}
     known.remember(given, known.Known("0" * 16, None, "kd on digits"))
     return next(folder.glob("known/*.json")), lambda: known.look_up(given)
 

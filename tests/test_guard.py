@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 from kd_experiments import own_code
 from kd_experiments.cli import guard
@@ -49,6 +51,13 @@ def test_nothing_strange_is_called(cli: Cli, tmp_path: Path, arguments: list[str
     answer = cli(*(argument.replace("HERE", str(here)) for argument in arguments))
     assert answer.code == 2 and answer.err.startswith("error: ") and answer.err.count("\n") == 1, answer.err
     assert not here.exists()
+
+
+def test_a_job_before_lends_no_values(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`${hydra:...}` is what the job is that this process composed last."""
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", OmegaConf.create({"hydra": {"callbacks": {"x": {"root": {}}}}}))
+    answer = cli("hydra.job_logging='${hydra:callbacks.x}'")
+    assert answer.code == 2 and "refused, nobody can tell yet what that is" in answer.err, answer.err
 
 
 def experiment(folder: Path, text: str) -> str:

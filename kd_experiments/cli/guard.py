@@ -10,12 +10,14 @@ composes its job.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import yaml
+from hydra.core.hydra_config import HydraConfig
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import Container, DictConfig, ListConfig, OmegaConf
@@ -199,16 +201,28 @@ def refuse_calls(composed: DictConfig) -> None:
     for key, chosen in (("imports", composed.get("imports")), ("hydra/launcher", launcher != "basic")):
         if chosen and key not in typed:
             raise UserError(f"{key}: refused, a configuration file may not choose it; type {key}=... yourself")
-    for where, key, value in _leaves(composed):
-        reason = _refused(where, key, value)
-        if reason is not None:
-            raise UserError(f"{where}={shortened(value, 100)}: {reason}")
+    with _of_no_other_job():
+        for where, key, value in _leaves(composed):
+            reason = _refused(where, key, value)
+            if reason is not None:
+                raise UserError(f"{where}={shortened(value, 100)}: {reason}")
     for name in ("params", "search_space"):  # of which sweepers make overrides, as if somebody had typed them
         tried = OmegaConf.select(composed, f"hydra.sweeper.{name}")
         keys: list[Any] = list(tried) if isinstance(tried, DictConfig) else []
         for override in private.parsed([f"{key}=0" for key in keys]):
             if re.match(r"(imports|hydra)\b", key := override.key_or_group):
                 raise UserError(f"hydra.sweeper.{name}: {key}: refused, no sweep tries it; type it yourself")
+
+
+@contextlib.contextmanager
+def _of_no_other_job() -> Iterator[None]:
+    """`${hydra:...}` has no value here, rather than that of the sweep or the job that this process composed before."""
+    shared = HydraConfig.instance()
+    before, shared.cfg = shared.cfg, None
+    try:
+        yield
+    finally:
+        shared.cfg = before
 
 
 def _refused(where: str, key: str, value: Any) -> str | None:

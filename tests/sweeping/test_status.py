@@ -20,12 +20,13 @@ from kd_experiments.sweeping.status import status_of_one
 from kd_experiments.tracking.words import duration
 from tests.reporting.synthetic import record
 
+RUNS = [f"{seed:016x}" for seed in range(4)]  # their signatures
 SWEEP = Sweep(
     "some",
     "Some methods.",
     "",
     TableLayout(("method",), (), {}),
-    tuple(Job({"seed": str(seed), "method": "kd"}, f"run{seed}") for seed in range(4)),
+    tuple(Job({"seed": str(seed), "method": "kd"}, run) for seed, run in enumerate(RUNS)),
 )
 OUTLINE = Outline(SWEEP.name, SWEEP.title, "", SWEEP.table, tuple(job.overrides for job in SWEEP.jobs))
 Write = Callable[..., Path]
@@ -43,7 +44,7 @@ def write(tmp_path: Path) -> Write:
             "metrics": record("kd", 3)["metrics"] | {"test_top1_last": 91.25} if done else {},
             "timing": {"this_call_seconds": 30.0, "train_seconds": 20.0, "images_per_second": 9.0} if done else {},
             "finished": "2026-01-01T10:00:30+00:00" if done else None,
-        }
+        } | ({"signature": name} if name in RUNS else {})
         files.write_json(folder / "record.json", record("kd", 3, status=status, **(usual | changes)))
         return folder
 
@@ -66,15 +67,15 @@ def test_the_list_counts_and_estimates(one_sweep: None, tmp_path: Path, write: W
     assert listing(tmp_path)[1].split()[:4] == ["some", "4", "0", "unknown"]
     write("of another sweep")
     assert listing(tmp_path)[1].split()[:4] == ["some", "4", "0", "unknown"]
-    write("run0")
+    write(RUNS[0])
     write(
-        "run1", timing={"this_call_seconds": 10.0, "train_seconds": 90.0, "images_per_second": 9.0}
+        RUNS[1], timing={"this_call_seconds": 10.0, "train_seconds": 90.0, "images_per_second": 9.0}
     )  # resumed: it took 90 s at least
-    write("run2", "failed", error="no")
+    write(RUNS[2], "failed", error="no")
     line = listing(tmp_path)[1]
     assert line.split()[:5] == ["some", "4", "2", "2", "min"] and line.endswith("Some methods.")
-    write("run2")
-    write("run3")
+    write(RUNS[2])
+    write(RUNS[3])
     assert listing(tmp_path)[1].split()[:4] == ["some", "4", "4", "none"]
 
 
@@ -103,9 +104,9 @@ def test_status_of_all(tmp_path: Path, write: Write, capsys: pytest.CaptureFixtu
 
 
 def test_status_of_one_sweep(one_sweep: None, tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    write("run0")
-    bad = write("run1", "failed", error="recipe.lr=9: training\x1b diverged")
-    write("run2", "running")
+    write(RUNS[0])
+    bad = write(RUNS[1], "failed", error="recipe.lr=9: training\x1b diverged")
+    write(RUNS[2], "running")
     assert main(["status", "name=some", f"paths.results={tmp_path}"]) == 0
     out = capsys.readouterr().out
     assert "4 runs: 1 complete, 1 failed, 1 stopped, 1 not begun" in out
