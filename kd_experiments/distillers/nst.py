@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from kd_experiments.distillers.base import DISTILLERS, DistillationBatch, Distiller, Needs
 from kd_experiments.distillers.features import deepest, per_sample_mean, same_size, source_of
 from kd_experiments.supervision.precision import full_precision
+
+SMALLEST = 1e-12  # norm of a channel
 
 
 @full_precision
@@ -22,12 +23,17 @@ def nst(student: Tensor, teacher: Tensor) -> Tensor:
 
     mean k(s, s') + mean k(t, t') - 2 mean k(s, t) with k(a, b) = (a . b)^2 over channels scaled to norm 1.
     """
-    student, teacher = (F.normalize(maps.flatten(2), dim=2) for maps in same_size(student, teacher))
+    student, teacher = (maps.permute(0, 2, 3, 1).flatten(1, 2) for maps in same_size(student, teacher))  # (B, HW, C)
+    own, source = (torch.bmm(maps.transpose(1, 2), maps) for maps in (student, teacher))
+    # the norms are taken from the products, which are smaller than the maps
+    norms = [gram.diagonal(dim1=1, dim2=2).clamp_min(SMALLEST**2).rsqrt() for gram in (own, source)]
 
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return per_sample_mean(torch.bmm(a, b.transpose(1, 2)).square())
+    def kernel(products: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return per_sample_mean((products * a[:, :, None] * b[:, None, :]).square())
 
-    return kernel(student, student) + kernel(teacher, teacher) - 2 * kernel(student, teacher)
+    between = torch.bmm(student.transpose(1, 2), teacher)
+    ours, theirs = norms
+    return kernel(own, ours, ours) + kernel(source, theirs, theirs) - 2 * kernel(between, ours, theirs)
 
 
 @DISTILLERS.register("nst")

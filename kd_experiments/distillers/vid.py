@@ -21,8 +21,8 @@ SMALLEST_VARIANCE = 1e-5
 @full_precision
 def gaussian_nll(mean: Tensor, variance: Tensor, teacher: Tensor) -> Tensor:
     """Mean of ((f^t - mean)^2 / variance + log variance) / 2, (B, C, H, W), (C,), (B, C, H, W) -> (B,)."""
-    variance = variance[:, None, None]
-    return per_sample_mean(((teacher - mean).square() / variance + variance.log()) / 2)
+    squares = (teacher - mean).square().mean((2, 3))  # all places of a channel share its variance
+    return per_sample_mean((squares / variance + variance.log()) / 2)
 
 
 class Guess(nn.Module):
