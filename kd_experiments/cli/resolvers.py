@@ -10,8 +10,8 @@ top, whose last entry is for all others:
       8.0}"
 
 `by_pair` goes by teacher and student, `by_network` by the network a recipe trains, `by_data` by the data set,
-`by_train_size` by how many training images are asked for. A value given on the command line takes the place of the
-table; records hold the number that came out.
+`by_method` by the method, `by_train_size` by how many training images are asked for. A value given on the command line
+takes the place of the table; records hold the number that came out.
 """
 
 from __future__ import annotations
@@ -96,6 +96,11 @@ def by_data(table: Sequence[Any], config: Mapping[str, Any], place: tuple[str, .
     return first_match(table, config["dataset"]["name"])
 
 
+def by_method(table: Sequence[Any], config: Mapping[str, Any], place: tuple[str, ...]) -> Any:
+    """The first value whose pattern fits the name of the method."""
+    return first_match(table, config["method"]["name"])
+
+
 def by_train_size(table: Sequence[Any], config: Mapping[str, Any], place: tuple[str, ...]) -> Any:
     """The second value where `dataset.train_size` asks for fewer images than the first, the third elsewhere."""
     limit, below, otherwise = table
@@ -108,6 +113,7 @@ TABLES: dict[str, LookUp] = {
     "by_pair": by_pair,
     "by_network": by_network,
     "by_data": by_data,
+    "by_method": by_method,
     "by_train_size": by_train_size,
 }
 
