@@ -36,13 +36,13 @@ def run(
     """
     with stopping.listening():
         try:
+            parallel.start(config.device)  # a display asks which of the processes talks
             return _run(config, display or Display(), number, typed, sweep)
         finally:
             devices.give_back_memory()
 
 
 def _run(config: Config, display: Display, number: int, typed: Sequence[str], sweep: str | None) -> Record:
-    parallel.start(config.device)
     folder = RunFolder(config.results / "runs" / identity.signature(config))
     with parallel.locked(folder.path, display.announce):
         record = None if config.rerun else folder.done()
