@@ -100,7 +100,11 @@ class Data(Generic[ImagesT]):
         scale = 1.0 / (255.0 * self.std)
         shift = -self.mean / self.std
         floats = images.to(dtype=torch.float32, memory_format=torch.channels_last)
-        return floats.mul_(scale[:, None, None]).add_(shift[:, None, None])
+        count, channels, height, width = floats.shape
+        # Whole rows at a time: a loop over three channels, innermost in memory, takes a CPU six times as long.
+        rows = floats.permute(0, 2, 3, 1).view(count, height, width * channels)
+        rows.mul_(scale.repeat(width)).add_(shift.repeat(width))
+        return floats
 
     def epoch_views(self, seed: int, epoch: int) -> Tensor | None:
         """The view of every training image in one epoch, (N,) int64; None where views have no number."""

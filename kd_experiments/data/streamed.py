@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from kd_experiments.data.dataset import Data, Split, pixel_counts, statistics_of
-from kd_experiments.data.decode import BrokenImage, centre, decode_smaller, opened, pixels, to_rgb
+from kd_experiments.data.decode import BrokenImage, centre, decode_smaller, opened, pixels, rgb_rows, to_rgb
 from kd_experiments.data.image_files import ImageFiles, broken
 from kd_experiments.data.random_crops import RandomCrops
 from kd_experiments.data.strong_views import rand_augment
@@ -54,6 +54,8 @@ class Augmentation:
         with opened(path) as image:
             crop = self.crops.crop(numbers, *image.size)
             divisor = decode_smaller(image, crop.divisor(size))
+            if divisor == 1:
+                return crop.show(rgb_rows(image, crop.top + crop.height), size)
             return pixels(crop.apply(to_rgb(image), size, divisor))
 
 
@@ -129,7 +131,8 @@ def batches(
     with contextlib.closing(pieces):
         for first in range(0, len(order), batch_size):
             count = math.ceil(min(batch_size, len(order) - first) / PIECE)
-            yield torch.cat(list(itertools.islice(pieces, count)))
+            found = list(itertools.islice(pieces, count))
+            yield torch.cat(found) if count > 1 else found[0]
 
 
 def sampled_statistics(files: ImageFiles, seed: int, workers: int) -> tuple[Tensor, Tensor]:
@@ -156,8 +159,8 @@ class _Pieces(Dataset[Tensor | str]):
 
     def __getitem__(self, piece: int) -> Tensor | str:
         index = self.index[slice(*self.bounds[piece])]
-        images = torch.empty((len(index), *self.files.shape[1:]), dtype=torch.uint8)
         augmentation, size = self.augmentation, self.files.size
+        images = np.empty((len(index), size, size, 3), np.uint8)  # as they are decoded, and as networks take them
         numbers = augmentation.numbers(index) if augmentation is not None else []
         for place, sample in enumerate(index.tolist()):
             path = self.files.path(sample)
@@ -167,8 +170,8 @@ class _Pieces(Dataset[Tensor | str]):
                 return str(broken(path, str(error)))
             except UserError as error:
                 return str(error)
-            images[place] = torch.from_numpy(shown)
-        return images
+            images[place] = shown.transpose(1, 2, 0)
+        return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 def _decoded(pieces: _Pieces, workers: int, device: torch.device) -> Generator[Tensor, None, None]:
