@@ -25,13 +25,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kd_experiments.errors import UserError, shortened
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # numpy takes longer to import than the record of a run that is done to read
     from _typeshed import DataclassInstance
+    from numpy.typing import NDArray
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_ACCESS = {
@@ -342,6 +340,8 @@ def load_own(path: Path) -> Any | None:
 
 def save_arrays(path: Path, **arrays: NDArray[Any]) -> None:
     """NumPy arrays by name, atomically and with a check sum."""
+    import numpy as np
+
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]  # arrays by name
     write_sealed(path, buffer.getbuffer())
@@ -352,6 +352,8 @@ def load_arrays(path: Path, *names: str) -> dict[str, Any] | None:
     content = read_sealed(path)
     if content is None:
         return None
+    import numpy as np
+
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as kept:
             return {name: kept[name] for name in names}
