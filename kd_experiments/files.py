@@ -25,13 +25,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kd_experiments.errors import UserError, shortened
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # numpy takes longer to import than the record of a run that is done to read
     from _typeshed import DataclassInstance
+    from numpy.typing import NDArray
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_ACCESS = {
@@ -205,6 +203,14 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode("utf-8", "replace"))
 
 
+def write_texts(folder: Path, contents: Mapping[str, str]) -> None:
+    """Many such files by their names in a folder, at once, for each waits for the disk."""
+    from concurrent.futures import ThreadPoolExecutor  # takes a while to import
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda name: write_text(folder / name, contents[name]), contents))
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """A mapping, with its check sum under `SUM_KEY`; raises `ValueError` for numbers that are not finite."""
     write_text(path, json.dumps({**content, SUM_KEY: sum_of(content)}, indent=2, allow_nan=False) + "\n")
@@ -230,8 +236,9 @@ def sum_of(content: Mapping[str, Any]) -> str:
 
 
 def sum_of_read(content: Mapping[str, Any]) -> str:
-    """Of what `json.loads` gave."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    """Of what `json.loads` gave, which holds nothing that holds itself."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), check_circular=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_sealed(path: Path, content: bytes | memoryview) -> None:
@@ -333,6 +340,8 @@ def load_own(path: Path) -> Any | None:
 
 def save_arrays(path: Path, **arrays: NDArray[Any]) -> None:
     """NumPy arrays by name, atomically and with a check sum."""
+    import numpy as np
+
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]  # arrays by name
     write_sealed(path, buffer.getbuffer())
@@ -343,6 +352,8 @@ def load_arrays(path: Path, *names: str) -> dict[str, Any] | None:
     content = read_sealed(path)
     if content is None:
         return None
+    import numpy as np
+
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as kept:
             return {name: kept[name] for name in names}

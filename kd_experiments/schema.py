@@ -14,11 +14,14 @@ import types
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from functools import cache
+from sys import intern
 from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from kd_experiments.errors import UserError, did_you_mean, no_such_choice, shortened
 
 T = TypeVar("T")
+_WORDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+_SCALARS = frozenset({*_WORDS, type(None)})
 LARGEST = 1e30  # of any number: what is computed from it is one, too, in float32
 
 
@@ -140,25 +143,33 @@ def typed_part(cls: type, given: Mapping[str, Any], where: str) -> dict[str, Any
                 f"{full}: no such key{did_you_mean(full, [f'{where}.{k}' if where else k for k in expected])}"
             )
     values = {"name": given["name"]} if "name" in given and "name" not in expected else {}
-    for name, annotation in expected.items():
+    for name, kinds in _kinds(cls).items():
+        if name in given and _is_typed(value := given[name], kinds):
+            values[name] = value
+            continue
         full = f"{where}.{name}" if where else name
         if name not in given:
-            raise UserError(f"{full}: missing; give it a value ({describe(annotation)})")
-        values[name] = typed(given[name], annotation, full)
+            raise UserError(f"{full}: missing; give it a value ({describe(expected[name])})")
+        values[name] = typed(given[name], expected[name], full)
     return values
 
 
 def construct_part(cls: type[T], values: Mapping[str, Any]) -> T:
     """Call the constructor with values that `typed_part` has converted."""
-    return cls(**{name: construct(values[name], annotation) for name, annotation in parameters(cls).items()})
+    return cls(
+        **{
+            name: value if type(value := values[name]) in _SCALARS else construct(value, annotation)
+            for name, annotation in parameters(cls).items()
+        }
+    )
 
 
 def typed(value: Any, annotation: Any, where: str) -> Any:
     """One plain value converted to its annotation; numbers are never made from text, nor text from numbers."""
-    if annotation is type(value) is str or annotation is Any:  # most values of ten thousand records are of these kinds
+    if annotation is Any:
         return value
-    if annotation is type(value) is float and abs(value) <= LARGEST:
-        return value + 0.0  # -0.0 is 0.0
+    if annotation is type(value) and _is_typed(value, (annotation,)):
+        return value
     origin, arguments = _form(annotation)
     if origin is Annotated:
         kind, *extras = arguments
@@ -184,7 +195,9 @@ def typed(value: Any, annotation: Any, where: str) -> Any:
             raise UserError(f"{where}={shortened(value)}: expected a list such as [1,2]")
         return [typed(item, arguments[0], f"{where}[{i}]") for i, item in enumerate(value)]
     if origin in (dict, Mapping):
-        return {str(key): typed(item, arguments[1], f"{where}.{key}") for key, item in _mapping(value, where).items()}
+        plain = _kinds_of(arguments[1])
+        return {str(key): item if _is_typed(item, plain) else typed(item, arguments[1], f"{where}.{key}")
+                for key, item in _mapping(value, where).items()}  # fmt: skip
     if annotation in (bool, str) and isinstance(value, annotation):
         return value
     if annotation in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
@@ -203,7 +216,7 @@ def typed(value: Any, annotation: Any, where: str) -> Any:
 
 def construct(value: Any, annotation: Any) -> Any:
     """The object that a typed plain value stands for."""
-    if value is None or isinstance(value, str | int | float):
+    if type(value) in _SCALARS:
         return value
     origin, arguments = _form(annotation)
     if origin is Annotated:
@@ -236,6 +249,32 @@ def meaningful(values: Mapping[str, Any], annotations: Mapping[str, Any], presen
     return kept
 
 
+def _is_typed(value: Any, kinds: Collection[type] | None) -> bool:
+    """Is this what `typed` would give back? So it is with most values of ten thousand records."""
+    if kinds is None:
+        return True
+    if (kind := type(value)) is float:
+        return float in kinds and (0 < value <= LARGEST or -LARGEST <= value < 0)  # -0.0 is 0.0
+    return kind in kinds and (kind is not int or -LARGEST <= value <= LARGEST)
+
+
+@cache
+def _kinds(cls: type) -> Mapping[str, Collection[type] | None]:
+    return {name: _kinds_of(annotation) for name, annotation in _parameters(cls).items()}
+
+
+@cache
+def _kinds_of(annotation: Any) -> Collection[type] | None:
+    """The types whose values an annotation takes as they are; None where it takes anything."""
+    if annotation is Any:
+        return None
+    origin, arguments = _form(annotation)
+    if origin in (Union, types.UnionType):
+        first = _kinds_of(next(kind for kind in arguments if kind is not type(None)))
+        return None if first is None else {*first, *({type(None)} & {*arguments})}
+    return {annotation} if annotation in _WORDS else set()
+
+
 @cache
 def _form(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     return get_origin(annotation), get_args(annotation)
@@ -252,7 +291,10 @@ def flattened(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
-        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        if type(value) not in _SCALARS and isinstance(value, Mapping):
+            flat.update(flattened(value, f"{prefix}{key}."))
+        else:
+            flat[intern(f"{prefix}{key}")] = value  # the same text in every run: found by what it is, not by letters
     return flat
 
 
@@ -276,8 +318,7 @@ def describe(annotation: Any) -> str:
         return "one of " + ", ".join(map(str, arguments))
     if origin in (tuple, list):
         return f"a list of {describe(arguments[0])}"
-    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
+    return _WORDS.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:

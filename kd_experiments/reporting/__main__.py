@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -33,8 +34,7 @@ Prints a compact table of the last sweep or setting, and makes tables, figures a
                       one table, whose name is that of its CSV file; with write=nothing the LaTeX alone
   cost=true           also tables of time and memory: say so only of a machine that did nothing else
 """
-DEFAULTS = {
-    "paths.results": "", "csv": "", "source": "local", "project": "kd_experiments", "entity": "", "out": "",
+DEFAULTS = {"paths.results": "", "csv": "", "source": "local", "project": "kd_experiments", "entity": "", "out": "",
     "write": "all", "sweep": "", "reference": "", "latex": "", "cost": "false",
 }  # fmt: skip
 ALL = ("tables", "figures", "page")
@@ -87,4 +87,5 @@ def _check(values: Mapping[str, str], **known: Collection[str]) -> None:
 
 
 if __name__ == "__main__":
+    gc.set_threshold(100_000)  # ten thousand records are no garbage, however often one looks
     sys.exit(main(sys.argv[1:]))

@@ -20,8 +20,7 @@ from kd_experiments.schema import flattened
 from kd_experiments.tracking.record import Record, every_record
 from kd_experiments.tracking.rows import complaint
 
-HEAD = (
-    "signature", "teacher_signature", "method", "stage", "teacher", "replicate", "status", "sweep", "typed", "seed",
+HEAD = ("signature", "teacher_signature", "method", "stage", "teacher", "replicate", "status", "sweep", "typed", "seed",
     "teacher_seed", "finished", "error",
 )  # fmt: skip
 # After the configuration come the facts of these parts of a record, in this order.
@@ -58,7 +57,8 @@ def frame_of(rows: list[dict[str, Any]], complaints: Sequence[str] = ()) -> pd.D
     ordered = sorted(last.values(), key=lambda row: [str(row.get(key) or "") for key in _ORDER])
     names = dict.fromkeys(key for row in ordered for key in row)
     columns = [*HEAD, *sorted(set(names) - set(HEAD), key=_place)]
-    frame = pd.DataFrame({name: _column([row.get(name) for row in ordered]) for name in columns})
+    turned = list(zip(*[list(map(row.get, columns)) for row in ordered], strict=True)) or [()] * len(columns)
+    frame = pd.DataFrame({name: _column(list(values)) for name, values in zip(columns, turned, strict=True)})
     frame.attrs[LEFT_OUT] = told
     return frame
 
@@ -69,9 +69,9 @@ _NEEDED = ("signature", "stage", "method", "replicate", "status", "dataset.name"
 
 def rows(frame: pd.DataFrame) -> list[Run]:
     """The frame as mappings: many small groups are made of it, for which pandas is slow."""
-    columns = [(str(name), frame[name].tolist()) for name in frame.columns]
-    return [{name: values[place] for name, values in columns if not _is_missing(values[place])}
-            for place in range(len(frame))]  # fmt: skip
+    names, columns = list(map(str, frame.columns)), [frame[name].tolist() for name in frame.columns]
+    return [{name: value for name, value in zip(names, values, strict=True) if not _is_missing(value)}
+            for values in zip(*columns, strict=True)]  # fmt: skip
 
 
 def row_of(record: Record) -> dict[str, Any]:
@@ -94,7 +94,8 @@ def row_of(record: Record) -> dict[str, Any]:
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as dotted keys, without what is None; lists become tuples, so that they can be compared."""
-    return {key: _hashable(inner) for key, inner in flattened(value, prefix).items() if inner is not None}
+    return {key: inner if type(inner) in (str, int, float, bool) else _hashable(inner)
+            for key, inner in flattened(value, prefix).items() if inner is not None}  # fmt: skip
 
 
 def to_csv(frame: pd.DataFrame) -> str:

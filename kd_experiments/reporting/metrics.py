@@ -41,8 +41,7 @@ def number(value: float, digits: int, sign: bool = False) -> str:
 TOP1 = Metric(
     PRIMARY, "top-1", "%", 2, "up", "Test images classified rightly at the last epoch.", teacher="teacher.test_top1"
 )
-ACCURACY = (
-    TOP1,
+ACCURACY = (TOP1,
     Metric("metrics.test_top1_best_val", "top-1, best on val", "%", 2, "up",
            "Test top-1 at the epoch that is best on val."),
     Metric("metrics.test_top1_best_test", "top-1, best test epoch", "%", 2, "up",

@@ -58,8 +58,7 @@ def write(
         if tex in ("true", table.name):
             made[f"paper/{table.name}.tex"] = latex(table, study.digest)
             made[f"paper/{table.name}-full.tex"] = latex(table, study.digest, full=True)
-    for name, text in made.items():
-        files.write_text(folder / name, text)
+    files.write_texts(folder, made)
     written = [folder / name for name in made]
     if "figures" in what or "page" in what:
         formats = FORMATS if "figures" in what else FORMATS[:1]  # which is what the page shows

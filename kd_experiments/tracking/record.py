@@ -7,8 +7,9 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from kd_experiments.schema import Count, construct_part, typed, typed_part
 
 SCHEMA = 2
 _SIGNATURE = re.compile(r"[0-9a-f]{16}")
+_NESTED = (dict, list)  # as JSON has them
 _DEEPEST = 8  # mappings and lists in each other; readers go through them recursively
 # What readers take from the mappings of a record, whatever else stands there.
 _READ: Mapping[str, Any] = {
@@ -242,23 +244,32 @@ def _check_nested(content: Mapping[str, Any], record: Record) -> None:
     for part in ("config", "identity"):
         if not _is_shallow(content[part]):
             raise UserError(f"{part}: more than {_DEEPEST} mappings or lists in each other")
-    needed = dict(_READ)
-    if record.status == "complete":
-        needed |= _READ_OF_COMPLETE
-        for name in _READ_BESIDE.keys() & record.metrics.keys():
-            needed |= _READ_BESIDE[name]
-    for key, kind in needed.items():
+    for key, names, kind in _needed(record.status, frozenset(_READ_BESIDE.keys() & record.metrics.keys())):
         value: Any = content
-        for name in key.split("."):
-            if not isinstance(value, Mapping) or name not in value:
+        for name in names:
+            if not isinstance(value, dict) or name not in value:
                 raise UserError(f"{key}: missing")
             value = value[name]
         typed(value, kind, key)
 
 
-def _is_shallow(value: Any, levels: int = _DEEPEST) -> bool:
-    inner = value.values() if isinstance(value, Mapping) else value
-    return levels > 0 and all(_is_shallow(one, levels - 1) for one in inner if isinstance(one, Mapping | list))
+@cache
+def _needed(status: str, beside: Collection[str]) -> list[tuple[str, list[str], Any]]:
+    """By key, split at its dots, and kind."""
+    needed = dict(_READ)
+    if status == "complete":
+        needed |= _READ_OF_COMPLETE
+        for name in beside:
+            needed |= _READ_BESIDE[name]
+    return [(key, key.split("."), kind) for key, kind in needed.items()]
+
+
+def _is_shallow(value: Any) -> bool:
+    level, levels = [value], _DEEPEST
+    while level and levels:
+        inner = [one.values() if isinstance(one, dict) else one for one in level]
+        level, levels = [one for each in inner for one in each if isinstance(one, _NESTED)], levels - 1
+    return not level
 
 
 def read_teacher_record(path: Path) -> TeacherRecord | None:
@@ -275,7 +286,7 @@ def read_teacher_record(path: Path) -> TeacherRecord | None:
 def every_record(results: Path) -> tuple[list[Record], list[str]]:
     """All records below a results folder, by folder name, and a sentence for each that cannot be read."""
     found, broken = [], []
-    for path in sorted((results / "runs").glob("*/record.json")):
+    for path in sorted((results / "runs").glob("*/record.json"), key=lambda path: path.parent.name):
         try:
             record = read_record(path)
         except UserError as error:

@@ -91,21 +91,21 @@ class Recipe:
     def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser of these parameters; it takes the learning rate as a number or a () tensor, if it can."""
         parameters = list(parameters)
-        kind: Any = _optimizer_class(self.optimizer)
+        kind: Any = _plain(_optimizer_class(self.optimizer))
         device = parameters[0].device.type
         wishes: dict[str, Any] = {
             "weight_decay": self.weight_decay,
             "fused": True if device in ("cpu", "cuda") else None,
             "capturable": device == "cuda",
         }
-        if kind is torch.optim.SGD:  # the others keep torch's own averages
+        if issubclass(kind, torch.optim.SGD):  # the others keep torch's own averages
             wishes |= {"momentum": self.momentum, "nesterov": self.nesterov and self.momentum > 0}
         known = inspect.signature(kind).parameters
         try:
             optimizer = kind(parameters, lr=self.lr, **{key: wishes[key] for key in wishes if key in known})
         except (TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"recipe.optimizer={self.optimizer}: {error}") from error
-        if kind is torch.optim.SGD and self.momentum > 0:
+        if issubclass(kind, torch.optim.SGD) and self.momentum > 0:
             # Zero buffers give the same first step as none, and the fused kernel cannot mix the two kinds: some
             # parameters get their first gradient only after an initialisation stage.
             for parameter in parameters:
@@ -131,6 +131,16 @@ def _optimizer_class(name: str) -> type[torch.optim.Optimizer]:
     if name not in known:
         raise no_such_choice("recipe.optimizer", name, known)
     return known[name]
+
+
+def _plain(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """The same optimiser without what torch wraps its methods in for `torch.compile`, which the suite does not use.
+
+    The first call of a wrapped one imports the compiler, longer than a small run takes to begin otherwise.
+    """
+    names = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+    bare = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    return type(kind.__name__, (kind,), {**bare, "step": torch.no_grad()(inspect.unwrap(kind.step))})
 
 
 def _one_cycle(step: int, steps: int) -> float:
