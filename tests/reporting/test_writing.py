@@ -310,8 +310,9 @@ def test_a_paper_table_is_small(tmp_path: Path) -> None:
 
 
 def test_latex_compiles_in_a_two_column_class(tmp_path: Path) -> None:
-    if shutil.which("pdflatex") is None:
-        pytest.skip("needs pdflatex")
+    asked = ["kpsewhich", "threeparttable.sty"]
+    if not (shutil.which(asked[0]) and subprocess.run(asked, capture_output=True).stdout):
+        pytest.skip("needs pdflatex with threeparttable")
     quoted = [record(method, seed, dataset="cifar100", pair=("resnet56", "resnet20"))
               for method in ("none", "kd", "at", "crd", "reviewkd") for seed in range(2)]  # fmt: skip
     body = ""
