@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -103,23 +103,31 @@ def of_sweep(grid: Grid) -> list[Drawing]:
         return _forests(grid.name, grid.title, named, reference_words(grid)) if len(named) > 1 else []
     shown = _shown(grid)
     further = f"; {len(grid.rows) - len(shown)} further rows are in the table" if len(grid.rows) > len(shown) else ""
-    caption = f"{grid.title}. {TOP1.head}; lines join means {covers(grid.runs)}; {_SCATTER}{further}."
+    marks = _marks(group for (row, _), group in grid.groups.items() if row in shown)
+    caption = f"{grid.title}. {TOP1.head}; lines join means {covers(grid.runs)}; {marks}{further}."
     cells = {row: [(cell_words(grid, column=at), group) for (one, at), group in grid.groups.items() if one == row]
              for row in shown}  # fmt: skip
     words = "; ".join(f"{cell_words(grid, row)}: {_extremes(there, TOP1)}" for row, there in cells.items()) + "."
     return [Drawing(grid.name, caption, words, lambda: _draw_grid(grid, shown))]
 
 
-_SCATTER = f"points are seeds where there are at most {SEEDS}, and bars else are 95 % intervals of means"
+def _marks(groups: Iterable[Group]) -> str:
+    """What stands for the seeds of those that are drawn."""
+    sizes = [len(group.values(TOP1)) for group in groups]
+    few = "points are seeds, upright bars their means" if any(0 < n <= SEEDS for n in sizes) else ""
+    many = "bars are 95 % intervals of means" if max(sizes) > SEEDS or not few else ""
+    return f"{few}; where there are more than {SEEDS}, {many}" if few and many else few or many
 
 
 def _forests(name: str, title: str, rows: Sequence[tuple[str, Compared]], base: str) -> list[Drawing]:
     shown = rows[:ROWS]
     more = f"; {len(rows) - ROWS} further rows are in the table" if len(rows) > ROWS else ""
     gap = f"ifference to {base} in points of %, paired, with its 95 % interval; filled where that excludes 0, a star"
-    gap += f" where it stays after Holm's correction; grey points are pairs where there are at most {SEEDS}"
-    gap += "; an arrow at the edge names an end beyond it"
-    wide = f"{title}. {TOP1.head}: upright bars are means; {_SCATTER}{more}.{f' Right: d{gap}.' if base else ''}"
+    gap += " where it stays after Holm's correction; an arrow at the edge names an end beyond it"
+    if any(row.difference is not None and row.difference.n <= SEEDS for _, row in shown):
+        gap += f"; grey points are pairs where there are at most {SEEDS}"
+    marks = _marks(row.group for _, row in shown)
+    wide = f"{title}. {TOP1.head}: {marks}{more}.{f' Right: d{gap}.' if base else ''}"
     return [
         Drawing(f"forest-{name}", wide, _forest_words(shown, base), lambda: _draw_forest(shown, base, PAGE)),
         Drawing(f"forest-{name}-column", f"{title}. D{gap}{more}." if base else wide,
@@ -192,10 +200,8 @@ def _differences(axes: Axes, places: Sequence[float], rows: Sequence[Compared]) 
             _said(axes, place, "reference" if row.is_reference else gone)
 
 
-def _interval(
-    axes: Axes, place: float, one: Difference, limits: tuple[float, float], marker: str, filled: bool = True,
-    signed: bool = True,
-) -> None:  # fmt: skip
+def _interval(axes: Axes, place: float, one: Difference, limits: tuple[float, float], marker: str,
+              filled: bool = True, signed: bool = True) -> None:  # fmt: skip
     """Mean and interval; an end beyond the limits is an arrow at the edge with its value."""
     axes.plot(one.mean, place, marker, color="black", markerfacecolor="black" if filled else "white",
               markersize=7 if marker == "*" else 4, zorder=3)  # fmt: skip
@@ -231,7 +237,8 @@ def _panels(name: str, title: str, groups: Sequence[tuple[str, Group]], metrics:
             _scatter(one, places, [group for _, group in groups], metric)
         return figure
 
-    return Drawing(name, f"{title}. {told}. Upright bars are means; {_SCATTER}.", words, draw)
+    marks = _marks(group for _, group in groups)
+    return Drawing(name, f"{title}. {told}. {marks[0].upper()}{marks[1:]}.", words, draw)
 
 
 def _draw_grid(grid: Grid, rows: Sequence[Coordinate]) -> Figure:

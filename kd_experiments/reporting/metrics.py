@@ -38,9 +38,8 @@ def number(value: float, digits: int, sign: bool = False) -> str:
     return (text if float(text) else text.replace("-", "+" if sign else "")).replace("-", "−")
 
 
-TOP1 = Metric(
-    PRIMARY, "top-1", "%", 2, "up", "Test images classified rightly at the last epoch.", teacher="teacher.test_top1"
-)
+TOP1 = Metric(PRIMARY, "top-1", "%", 2, "up", "Test images classified rightly at the last epoch.",
+              teacher="teacher.test_top1")  # fmt: skip
 ACCURACY = (TOP1,
     Metric("metrics.test_top1_best_val", "top-1, best on val", "%", 2, "up",
            "Test top-1 at the epoch that is best on val."),

@@ -71,8 +71,8 @@ class Study:
     def comparisons(self) -> list[compared.Comparison]:
         """Settings with something to compare; those that tables of sweeps show whole have no table of their own."""
         elsewhere = frozenset(run["signature"] for grid in self.grids for run in grid.runs)
-        found = [compared.compare_setting(one, self.reference, elsewhere) for one in self.settings]
-        found = [one for one in found if not elsewhere.issuperset(run["signature"] for run in one.setting.runs)]
+        own = [one for one in self.settings if not elsewhere.issuperset(run["signature"] for run in one.runs)]
+        found = [compared.compare_setting(one, self.reference, elsewhere) for one in own]
         return [one for one in found if len(one.rows) >= FEWEST or (one.rows and not one.hidden)]
 
     @cached_property

@@ -85,7 +85,8 @@ class Grid:
     def _setting(self) -> list[str]:
         """What is laid over the sweep and makes neither rows nor columns nor replicates."""
         shown = {*self.sweep.table.rows, *self.sweep.table.columns, "seed"}
-        return [word for word in self.sweep.over if word.partition("=")[0] not in shown]
+        over = (word.replace("=${seed}", "=own") for word in self.sweep.over)  # a teacher for each seed, say
+        return [word for word in over if word.partition("=")[0] not in shown]
 
     @property
     def numeric(self) -> bool:
@@ -243,8 +244,7 @@ def _by_values(sweep: Outline, own: Sequence[Run]) -> Made:
     same = beside(keys, sweep.over)
     found: Made = {}
     for run in own:
-        typed = run.get("typed", ())
-        values = said(typed)
+        values = said(typed := run.get("typed", ()))
         if beside(keys, typed) == same and set(keys) <= set(values):
             found.setdefault(frozenset((key, values[key]) for key in keys), []).append(run)
     return found

@@ -71,10 +71,8 @@ def setting_table(comparison: Comparison) -> Table:
     """A row a condition, below the teacher's."""
     setting, hidden = comparison.setting, comparison.hidden
     variants = [f"{hidden} variants stand in the tables of the sweeps that vary them."] if hidden else []
-    return metric_table(
-        setting.slug, setting.title, setting.runs, comparison.rows, comparison.reference,
-        [*setting.remarks, *variants], _missing(comparison),
-    )  # fmt: skip
+    return metric_table(setting.slug, setting.title, setting.runs, comparison.rows, comparison.reference,
+                        [*setting.remarks, *variants], _missing(comparison))  # fmt: skip
 
 
 def cost_table(table: Table, groups: Sequence[Group]) -> Table:
@@ -89,10 +87,8 @@ def cost_table(table: Table, groups: Sequence[Group]) -> Table:
     return Table(table.name, f"Cost, {table.title}", table.data, heads, rows, figures, f"Cost, {table.title}", notes)
 
 
-def metric_table(
-    name: str, title: str, runs: Sequence[Run], rows: Sequence[Compared], reference: Group | None,
-    remarks: Sequence[str], missing: Sequence[str] = (),
-) -> Table:  # fmt: skip
+def metric_table(name: str, title: str, runs: Sequence[Run], rows: Sequence[Compared], reference: Group | None,
+                 remarks: Sequence[str], missing: Sequence[str] = ()) -> Table:  # fmt: skip
     """Conditions with their figures of merit in columns."""
     known = [metric for metric in ACCURACY[1:] if any(row.group.values(metric) for row in rows)]
     ours = [published(runs, row.group.label) if is_method_file(row.group.label) else () for row in rows]
@@ -117,9 +113,8 @@ def metric_table(
     paper = tuple(place for place, head in enumerate(heads) if head in (TOP1.head, base, QUOTES))
     heads += [metric.head for metric in known]
     caption = f"Test top-1 (%), last epoch. {title}."
-    return Table(
-        name, title, str(runs[0]["dataset.name"]), heads, [*top, *made], figures, caption, notes, missing, paper
-    )
+    data = str(runs[0]["dataset.name"])
+    return Table(name, title, data, heads, [*top, *made], figures, caption, notes, missing, paper)
 
 
 def figures_of(group: Group, metrics: Sequence[Metric]) -> dict[str, Any]:
@@ -193,8 +188,7 @@ def notes_of(runs: Sequence[Run], rows: Sequence[Compared], reference: str) -> l
         notes.append(f"Δ: difference to {reference}; of one pair, or without scatter, it has no interval.")
     if any(row.group.diverged for row in rows):
         notes.append("Diverged: not a number, or at chance on the test images; such a cell has no mean and no rank.")
-    unlike = sum(row.unlike for row in rows)
-    if unlike:
+    if unlike := sum(row.unlike for row in rows):
         notes.append(f"Left out of differences: {unlike} pairs whose teachers are not the same network.")
     return notes
 
