@@ -22,7 +22,7 @@ from kd_experiments.students.making import make_learners
 from kd_experiments.supervision.selection import NoSelection
 from kd_experiments.teachers.frozen import LiveTeacher
 from kd_experiments.training.loop import Learner, Training
-from tests.conftest import composed
+from tests.conftest import with_method
 
 PAIRS = [("resnet14", "resnet8"), ("wrn_16_1", "vgg8"), ("resnet8x4", "ShuffleV2")]
 CLASSES, SAMPLES, BATCH, EPOCHS = 4, 16, 8, 2
@@ -44,7 +44,7 @@ def data_of(size: int) -> Data:
 
 @cache
 def given(method: str) -> dict[str, Any]:
-    return composed(f"method={method}", "recipe.epochs=240")
+    return with_method(method, "recipe.epochs=240")
 
 
 def config_of(method: str, teacher: str, student: str) -> Config:
