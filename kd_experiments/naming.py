@@ -59,10 +59,10 @@ def _method(identity: Values, values: Values) -> str:
 
 def _candidates(values: Values) -> Iterator[tuple[str, str, Values]]:
     """Every method file of the same distiller, with every plug-in, and its typed values in this setting."""
-    schema = parameters(Parts)
+    schema, plug_ins = parameters(Parts), layers.choices("plug_in")
     for name in layers.choices("method"):
         if layers.distiller_of(name) == values["method"]["distiller"]:
-            for plug_in in layers.choices("plug_in"):
+            for plug_in in plug_ins:
                 given = layers.method_values(name, plug_in, values)
                 typed_parts = {group: typed(given[group], schema[group], group) for group in METHOD_GROUPS[1:]}
                 yield name, plug_in, typed_parts | {"method": typed_method(given["method"])}

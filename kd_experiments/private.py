@@ -93,6 +93,19 @@ def loading_classes() -> tuple[Any, Any]:
     return ConfigLoaderImpl, ConfigRepository
 
 
+def share_the_store() -> None:
+    """Let Hydra compose from the store of all that code has registered, not from a copy of it for each composition.
+
+    Hydra copies the repository since it may name other places to look in, and in it the store: every network, a sixth
+    of all composing. Composing only reads the store.
+    """
+    import copy
+
+    from hydra._internal.config_repository import ConfigRepository
+
+    ConfigRepository.__deepcopy__ = lambda repository, known: copy.copy(repository)  # type: ignore[attr-defined]
+
+
 def source_of_file(repository: Any, config_path: str) -> Any:
     """Where a repository would read a configuration file; None if nowhere."""
     from hydra.core.object_type import ObjectType

@@ -183,6 +183,14 @@ def composed(*overrides: str) -> dict[str, Any]:
     return content
 
 
+def with_method(method: str, *overrides: str) -> dict[str, Any]:
+    """`composed(f"method={method}", *overrides)`, the method's file read without Hydra: `test_identity` compares."""
+    from kd_experiments.cli import layers
+
+    base = composed(*overrides)
+    return base | layers.method_values(method, "none", base)
+
+
 def read_offline_run(path: Path) -> dict[str, Any]:
     """Run header, history rows and summary of a `.wandb` file, as the SDK's own reader prints them."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]

@@ -129,6 +129,8 @@ def test_files_are_read_as_hydra_composes_them(plug_in: str) -> None:
         whole = base(f"method={method}", *((f"plug_in={plug_in}",) * (plug_in != "none")), *student)
         read = layers.method_values(method, plug_in, whole)
         assert read == {group: whole[group] for group in read}, method
+        rest = base(*student)
+        assert all(whole[key] == rest[key] for key in whole if key not in (*read, "plug_in")), method
 
 
 # Random changes of any key: one label is one configuration, and the other way round.

@@ -19,7 +19,7 @@ from kd_experiments.networks import Output
 from kd_experiments.students.making import make_objective
 from kd_experiments.supervision.progress import Progress
 from kd_experiments.training.objective import Batch
-from tests.conftest import Cli, composed, records, shared_teachers
+from tests.conftest import Cli, composed, records, shared_teachers, with_method
 
 PLUG_INS = [name for name in choices()["plug_in"] if name != "none"]
 HOSTS = [
@@ -86,7 +86,7 @@ def test_it_runs_on_a_feature_method(cli: Cli, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", [m for m in choices()["method"] if m not in ("lrds", "lr", "logit_mse", "lr_rld")])
 def test_z_scores_and_dynamic_temperatures_go_with_every_method_that_has_a_temperature(method: str) -> None:
-    base = composed(f"method={method}", "recipe.epochs=240")
+    base = with_method(method, "recipe.epochs=240")
     config = check(base)
     steady = base | {"temperature": {"name": "constant", "value": 4.0}}  # a dynamic one sees the logits themselves
     scaled = steady | {"method": base["method"] | {"standardise": True}}

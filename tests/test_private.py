@@ -20,6 +20,7 @@ INTERFACES: dict[str, tuple[str, tuple[str, ...]]] = {
             "hydra._internal.config_loader_impl:ConfigLoaderImpl._load_single_config",
             "hydra._internal.config_repository:ConfigRepository.load_config",
             "hydra._internal.config_repository:ConfigRepository._find_object_source",
+            "hydra._internal.config_repository:ConfigRepository.initialize_sources",
             "hydra.core.global_hydra:GlobalHydra.config_loader",
             "hydra.core.override_parser.overrides_parser:OverridesParser.parse_overrides",
         ),

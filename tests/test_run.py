@@ -29,9 +29,9 @@ from tests.conftest import PATIENCE, TINY, Cli, composed, records, shared_teache
 
 def do(results: Path, *overrides: str) -> dict[str, Any]:
     """The record of a run, as it stands in its file."""
-    content: dict[str, Any] = json.loads(
-        json.dumps(asdict(run(check(composed(*TINY, f"paths.results={results}", shared_teachers(), *overrides)))))
-    )
+    given = composed(*TINY, shared_teachers(), *overrides)
+    given["paths"]["results"] = str(results)  # not typed: composed once for all folders
+    content: dict[str, Any] = json.loads(json.dumps(asdict(run(check(given)))))
     return content
 
 

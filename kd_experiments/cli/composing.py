@@ -15,6 +15,7 @@ def prepare() -> None:
     """Tell Hydra what there is to choose from, in our folders and the user's, and have it refuse what is not."""
     from hydra.core.plugins import Plugins
 
+    from kd_experiments import private
     from kd_experiments.cli import guard
     from kd_experiments.cli.resolvers import OwnFolders, register_networks
 
@@ -23,6 +24,7 @@ def prepare() -> None:
     register_networks()
     Plugins.instance().register(OwnFolders)
     guard.install()
+    private.share_the_store()
 
 
 @contextmanager

@@ -11,9 +11,11 @@ composes its job.
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -23,7 +25,7 @@ from hydra.types import RunMode
 from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kd_experiments import private
+from kd_experiments import own_code, private
 from kd_experiments.cli.expanding import laid_over, refuse_many
 from kd_experiments.cli.resolvers import OWN
 from kd_experiments.errors import UserError, shortened
@@ -66,23 +68,34 @@ def install() -> None:
 _compose = _Loader.load_configuration
 _load_one = _Loader._load_single_config
 _read = _Repository.load_config
+_known: dict[tuple[str, str, str, bytes], ConfigResult] = {}  # what was read, by where it stands and what it says
 
 
 def _load_configuration(
     self: Any, config_name: str | None, overrides: list[str], run_mode: RunMode, *rest: Any, **options: Any
 ) -> DictConfig:
+    asks_for_mode = not options.get("validate_sweep_overrides", True)  # before it composes: is it a run or a sweep?
+    if asks_for_mode and _only_flags_say_the_mode(overrides):
+        return OmegaConf.create({"hydra": {"mode": None}})
     if config_name is not None:
         primary = self.repository.load_config(config_name)
         if primary is not None and isinstance(primary.config, DictConfig):
             _refuse_packages(OmegaConf.select(primary.config, "hydra.searchpath"))
     _refuse_packages([override for override in overrides if override.lstrip("+").startswith("hydra.searchpath")])
     composed: DictConfig = _compose(self, config_name, overrides, run_mode, *rest, **options)
-    if not options.get("validate_sweep_overrides", True):
-        return composed  # Hydra asks for the mode alone, takes every error for none, and then composes again
+    if asks_for_mode:
+        return composed  # Hydra takes every error for no mode, and then composes again
     refuse_calls(composed)
     if run_mode == RunMode.MULTIRUN and composed.hydra.sweeper._target_.endswith(".BasicSweeper"):
         refuse_many(laid_over(params_of(composed), composed.hydra.overrides.task))
     return composed
+
+
+def _only_flags_say_the_mode(overrides: list[str]) -> bool:
+    """Is nothing of Hydra's typed, and no code of the user's own there to bring it? That spares half of all composing:
+    files of strangers may not say the mode, and ours do not.
+    """
+    return not any(override.lstrip("+~").startswith("hydra") for override in overrides) and not own_code.load()
 
 
 def params_of(composed: DictConfig) -> list[str]:
@@ -129,14 +142,17 @@ def _load_config(self: Any, config_path: str) -> ConfigResult | None:
     if source is None or source.scheme() != "file":
         return _read(self, config_path)
     path = os.path.join(source.path, config_path if config_path.endswith((".yaml", ".yml")) else f"{config_path}.yaml")
-    refuse_yaml(path)
-    try:
-        found: ConfigResult | None = _read(self, config_path)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{path}: {yaml_reason(error)}") from error
-    if found is not None and not isinstance(found.config, DictConfig):
-        raise UserError(f"{path}: holds no keys with values; write KEY: VALUE")
-    return found
+    place = (source.provider, source.path, config_path, _bytes_of(path))
+    if place not in _known:
+        refuse_yaml(path)
+        try:
+            found: ConfigResult = _read(self, config_path)
+        except (yaml.YAMLError, RecursionError) as error:
+            raise UserError(f"{path}: {yaml_reason(error)}") from error
+        if not isinstance(found.config, DictConfig):
+            raise UserError(f"{path}: holds no keys with values; write KEY: VALUE")
+        _known[place] = found
+    return copy.deepcopy(_known[place])  # Hydra changes what it was given
 
 
 def _refuse_packages(searchpath: Any) -> None:
@@ -148,13 +164,17 @@ def _refuse_packages(searchpath: Any) -> None:
 
 def refuse_yaml(path: str) -> None:
     """Raise `UserError` for a file that is no plain YAML, or that a few aliases blow up beyond all memory."""
-    if os.path.getsize(path) > _BYTES:
-        raise UserError(f"{path}: over {_BYTES >> 20} MiB; a configuration file is a page of YAML")
     try:
-        with open(path, encoding="utf-8") as file:
-            _count(yaml.parse(file, Loader=yaml.SafeLoader), path)
+        _count(yaml.parse(_bytes_of(path).decode(), Loader=yaml.SafeLoader), path)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: {yaml_reason(error)}") from error
+
+
+def _bytes_of(path: str) -> bytes:
+    try:
+        if os.path.getsize(path) > _BYTES:
+            raise UserError(f"{path}: over {_BYTES >> 20} MiB; a configuration file is a page of YAML")
+        return Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 

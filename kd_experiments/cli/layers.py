@@ -19,6 +19,7 @@ from kd_experiments.cli import resolvers
 from kd_experiments.places import config_folders
 
 Layer = dict[str, Any]
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def choices(group: str) -> list[str]:
@@ -62,8 +63,7 @@ def resolved(node: Any, config: Mapping[str, Any], place: tuple[str, ...]) -> An
         return node
     table = re.fullmatch(r"\$\{(by_\w+):(.*)\}", node, re.DOTALL)
     if table is not None and table[1] in resolvers.TABLES:
-        arguments = yaml.safe_load(f"[{table[2]}]")
-        return resolvers.TABLES[table[1]](arguments, config, place)
+        return resolvers.TABLES[table[1]](_rows(table[2]), config, place)
     path = re.fullmatch(r"\$\{(\.?)([\w.]+)\}", node)
     if path is None:
         whole = OmegaConf.create({**config, "_node": node})
@@ -74,6 +74,12 @@ def resolved(node: Any, config: Mapping[str, Any], place: tuple[str, ...]) -> An
     for key in keys:
         value = value[key]
     return resolved(value, config, keys)
+
+
+@cache
+def _rows(text: str) -> tuple[Any, ...]:
+    """What stands in a table of values: a label asks the same ones of every method file."""
+    return tuple(yaml.load(f"[{text}]", _LOADER))
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Layer:
@@ -128,4 +134,4 @@ def _path(group: str, choice: str) -> Path:
 
 @cache
 def _load(path: Path) -> Layer:
-    return yaml.load(path.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+    return yaml.load(path.read_text(), _LOADER) or {}

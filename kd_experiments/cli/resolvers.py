@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
@@ -59,13 +60,18 @@ class OwnFolders(SearchPathPlugin):
 
 def register_networks() -> None:
     """Register `teacher=`, `student=` and `peer=` choices from the network catalogue, and the tables' resolvers."""
-    store = ConfigStore.instance()
-    for name in names():
+    _register(ConfigStore.instance(), tuple(names()))
+    register_resolvers()
+
+
+@cache
+def _register(store: ConfigStore, networks: tuple[str, ...]) -> None:
+    """Once, until somebody brings another network: every configuration that is composed asks for it."""
+    for name in networks:
         store.store(group="student", name=name, node={"network": name, "checkpoint": None})
         store.store(group="peer", name=name, node={"network": name, "checkpoint": None})
         store.store(group="teacher", name=name, node={"network": name, **TEACHER})
     store.store(group="peer", name="same", node={"network": "${student.network}", "checkpoint": None})
-    register_resolvers()
 
 
 def register_resolvers() -> None:

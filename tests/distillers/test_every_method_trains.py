@@ -22,9 +22,9 @@ from kd_experiments.students.making import make_learners
 from kd_experiments.supervision.selection import NoSelection
 from kd_experiments.teachers.frozen import LiveTeacher
 from kd_experiments.training.loop import Learner, Training
-from tests.conftest import composed
+from tests.conftest import with_method
 
-PAIRS = [("resnet14", "resnet8"), ("wrn_16_1", "vgg8"), ("resnet32x4", "ShuffleV2")]
+PAIRS = [("resnet14", "resnet8"), ("wrn_16_1", "vgg8"), ("resnet8x4", "ShuffleV2")]
 CLASSES, SAMPLES, BATCH, EPOCHS = 4, 16, 8, 2
 SMALL = {"initialisation_epochs": 1, "negatives": 8, "reversal_epochs": 1}
 ONE_OF_FOUR = {"ldrld": {"k": 2}}  # of so few classes
@@ -44,7 +44,7 @@ def data_of(size: int) -> Data:
 
 @cache
 def given(method: str) -> dict[str, Any]:
-    return composed(f"method={method}", "recipe.epochs=240")
+    return with_method(method, "recipe.epochs=240")
 
 
 def config_of(method: str, teacher: str, student: str) -> Config:
@@ -133,8 +133,9 @@ def test_it_trains(method: str, pair: tuple[str, str]) -> None:
     again.run(dict, lambda row: None)
     for ours, theirs in zip(training.learners, again.learners, strict=True):
         for one, other in ((ours.network, theirs.network), (ours.objective, theirs.objective)):
+            restored = other.state_dict()
             for key, tensor in one.state_dict().items():
-                assert torch.equal(tensor, other.state_dict()[key]), key
+                assert torch.equal(tensor, restored[key]), key
 
 
 def spoil(learners: Sequence[Learner]) -> None:

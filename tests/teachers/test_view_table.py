@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from kd_experiments.teachers.making import load_snapshot_network
 from kd_experiments.teachers.view_table import DiskTable, MemoryTable, NoTable, TableKind, ViewTable
 from kd_experiments.training.objective import Batch
 from tests.conftest import PATIENCE, TINY, Cli, records
+from tests.teachers.filling import fill_in_a_process
 
 CPU = torch.device("cpu")
 KIND = TableKind(teacher="t", samples=5, views=3, view_names="pad1", columns=2, dtype="float32")
@@ -183,6 +185,12 @@ def test_embeddings_by_view_are_the_live_teachers_bit_for_bit(data: Any, tmp_pat
         assert not ours.features
 
 
+def with_teacher_of(other: Path, results: Path) -> None:
+    """The teacher that was trained there before, without its tables: what is trained again is trained the same."""
+    if (other / "teachers").exists():
+        shutil.copytree(other / "teachers", results / "teachers", ignore=shutil.ignore_patterns("views-*", "*.lock"))
+
+
 def weights(results: Path) -> dict[str, torch.Tensor]:
     (path,) = results.glob("runs/*/student.pt")
     model: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["model"]
@@ -204,6 +212,7 @@ def test_students_do_not_depend_on_the_table(cli: Cli, tmp_path: Path) -> None:
     found = {}
     for name, wish in wishes.items():
         results = tmp_path / name.replace(", ", "-").replace(" ", "-")
+        with_teacher_of(tmp_path / "auto", results)
         if name.startswith("filled"):
             fill(results)
         if name == "another seed first":
@@ -233,6 +242,7 @@ def test_students_of_embeddings_do_not_depend_on_the_table(cli: Cli, tmp_path: P
         "filled": [],
     }.items():
         results = tmp_path / name
+        with_teacher_of(tmp_path / "disk", results)
         if name == "filled":
             assert fill(results, *tiny) == 0
         if name == "disk":
@@ -291,6 +301,7 @@ def test_a_resumed_run_does_not_depend_on_the_table(cli: Cli, tmp_path: Path, mo
 
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     assert cli("method=kd", f"paths.results={whole}").code == 0
+    with_teacher_of(whole, halves)
     train_epoch = Training.train_epoch
 
     def interrupted(self: Training, epoch: int) -> dict[str, float]:
@@ -354,36 +365,13 @@ def test_filling_explains_mistakes(
     assert words in error and error.count("\n") == 1
 
 
-def _fill_in_a_process(path: Path, asked: Any, started: Any) -> None:
-    """Answer all views of a digits table with a network that counts what it is asked."""
-    torch.set_num_threads(1)
-    digits = load(DatasetConfig("digits", None, False, 1100, 0.15, 0, 1, False, None, None), NoNoise(), Path("unused"))
-    assert digits.views is not None
-    torch.manual_seed(0)
-    network = build("resnet8", classes=10, channels=1, size=8).eval()
-    kind = TableKind("t", len(digits.train), digits.views.count, "pad1", 10, "float32")
-    table = DiskTable(path, kind, CPU)
-    put = table.put
-
-    def counted(samples: torch.Tensor, views: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
-        with asked.get_lock():
-            asked.value += len(samples)
-        return put(samples, views, said)
-
-    table.put = counted  # type: ignore[method-assign]
-    source = TabulatedTeacher(lambda: network, [table], digits)
-    started.wait()
-    for view in range(digits.views.count):
-        source.answers(torch.full((len(digits.train),), view))
-
-
 def test_concurrent_fillers_make_one_right_table_and_do_nothing_twice(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     asked, started = context.Value("q", 0), context.Barrier(3)
     alone, _ = tmp_path / "alone", None
     together = tmp_path / "together"
     DiskTable(together, TableKind("t", 1100, 9, "pad1", 10, "float32"), CPU)
-    workers = [context.Process(target=_fill_in_a_process, args=(together, asked, started)) for _ in range(3)]
+    workers = [context.Process(target=fill_in_a_process, args=(together, asked, started)) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -391,5 +379,5 @@ def test_concurrent_fillers_make_one_right_table_and_do_nothing_twice(tmp_path: 
         assert worker.exitcode == 0
     assert asked.value == 1100 * 9
     single = context.Value("q", 0), context.Barrier(1)
-    _fill_in_a_process(alone, *single)
+    fill_in_a_process(alone, *single)
     assert alone.read_bytes() == together.read_bytes()

@@ -30,7 +30,7 @@ from tests.training.tape import TapeRecorder
 
 # Below autograd, where the tape listens, one of their convolutions takes another kernel, which rounds otherwise.
 ROUNDS = {"reviewkd": 1e-3, "reviewkd_kd": 1e-3}
-EPOCHS = 6  # three of initialisation where there is one: long enough for a recording of its own
+EPOCHS = 4  # and three of initialisation where there is one: long enough for a recording of its own
 # Three steps an epoch, the last one smaller; the learning rate is another in every step.
 RECIPE = {"epochs": EPOCHS, "batch_size": 6, "schedule": "cosine", "warmup_epochs": 1, "momentum": 0.9}
 
