@@ -10,13 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
-
-import matplotlib.style
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
+from typing import TYPE_CHECKING, Any
 
 from kd_experiments.files import write_bytes, write_text
 from kd_experiments.reporting.metrics import ACCURACY, TOP1, Metric, number
@@ -24,6 +18,10 @@ from kd_experiments.reporting.settings import Group, covers
 from kd_experiments.reporting.statistics import Difference, interval
 from kd_experiments.reporting.sweep_tables import Coordinate, Grid, cell_words, reference_words
 from kd_experiments.reporting.tables import Compared, Comparison, spread_text
+
+if TYPE_CHECKING:  # tables and captions are made without drawing
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLUMN, PAGE = 3.25, 6.8  # inches: of a column, and of a page of two
 FORMATS = ("svg", "pdf", "png")
@@ -53,7 +51,9 @@ class Drawing:
 
 def house_style() -> AbstractContextManager[None]:
     """Draw and save inside this: matplotlib's defaults and ours, whatever the user's own settings are."""
-    return matplotlib.style.context(LOOK, after_reset=True)
+    from matplotlib import style
+
+    return style.context(LOOK, after_reset=True)
 
 
 def save(drawing: Drawing, folder: Path, digest: str, formats: Sequence[str] = FORMATS) -> list[Path]:
@@ -152,6 +152,9 @@ def _rows(names: Sequence[str], panels: int, width: float) -> tuple[Figure, list
     heights = [0.1 + 0.125 * (1 + label.count("\n")) for label in labels]
     places = [end - height / 2 for end, height in zip(accumulate(heights), heights, strict=True)]
     # w_pad in inches, so that the last number of one panel is clear of the first of the next
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     figure = Figure(figsize=(width, 0.65 + sum(heights)), layout=ConstrainedLayoutEngine(w_pad=0.12))
     axes = list(figure.subplots(1, panels, sharey=True, squeeze=False)[0])
     axes[0].set_yticks(places, labels)
@@ -159,7 +162,7 @@ def _rows(names: Sequence[str], panels: int, width: float) -> tuple[Figure, list
     for one in axes:
         one.grid(axis="y", visible=False)
         one.tick_params(axis="y", length=0)
-        one.xaxis.set_major_locator(MaxNLocator(6 // panels + 2))
+        one.locator_params("x", nbins=6 // panels + 2)
     return figure, axes, places
 
 
@@ -251,6 +254,8 @@ def _draw_grid(grid: Grid, rows: Sequence[Coordinate]) -> Figure:
     lines = 1 if grid.numeric else max(1 + text.count("\n") for text in words)
     inches = 2.3 + 0.12 * (lines + sum(1 + max(label.count("\n") for label in labels[at : at + across])
                                       for at in range(0, len(labels), across)))  # fmt: skip
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(PAGE if wide else COLUMN, inches), layout="constrained")
     axes = figure.subplots()
     gone = any(one.diverged for (row, _), one in grid.groups.items() if row in rows)
@@ -279,7 +284,7 @@ def _draw_grid(grid: Grid, rows: Sequence[Coordinate]) -> Figure:
     axes.set_ylabel(TOP1.head)
     axes.set_xlabel(textwrap.fill(", ".join(grid.sweep.table.columns), 90 if wide else 40))
     if grid.numeric:
-        axes.xaxis.set_major_locator(MaxNLocator(min(8, len(places))))
+        axes.locator_params("x", nbins=min(8, len(places)))
     else:
         axes.set_xticks(places, words)
         axes.grid(axis="x", visible=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy import optimize, special  # scipy.stats takes as long to import as a thousand records to read
+from scipy import special  # scipy.stats takes as long to import as a thousand records to read
 
 LEVEL = 0.05  # of every test; intervals hold 1 - LEVEL
 NOTHING = 1e-9  # percentage points that are only rounding
@@ -85,16 +85,10 @@ def holm(differences: Sequence[Difference | None]) -> list[bool]:
 def _power_factor(n: int, power: float = 0.8) -> float:
     """d/s such that the paired t test of n pairs with deviation s finds a true d with probability `power`.
 
-    It solves P(|T| > t(1 - .05/2; n-1)) = power, T noncentral t with n-1 degrees of freedom, noncentrality sqrt(n) d/s.
+    It solves P(T > t(1 - .05/2; n-1)) = power, T noncentral t with n-1 degrees of freedom, noncentrality sqrt(n) d/s;
+    that T is below the other end has a probability under 1e-6.
     """
-    critical = special.stdtrit(n - 1, 1 - LEVEL / 2)
-
-    def lacking(noncentrality: float) -> float:
-        # scipy has no figure for what is next to nothing
-        low, high = np.nan_to_num([special.nctdtr(n - 1, noncentrality, end) for end in (-critical, critical)])
-        return float(power - 1 + high - low)
-
-    return float(optimize.brentq(lacking, 0, 100)) / math.sqrt(n)
+    return float(special.nctdtrinc(n - 1, 1 - power, special.stdtrit(n - 1, 1 - LEVEL / 2))) / math.sqrt(n)
 
 
 def average_ranks(blocks: Sequence[Sequence[float]]) -> list[float]:
