@@ -43,9 +43,7 @@ WRITE: dict[str, tuple[str, ...]] = {"all": ALL, **{name: (name,) for name in AL
 
 def main(arguments: Sequence[str]) -> int:
     """Exit code 0, or 2 for a mistake of the user."""
-    if asks_for_help(arguments, HELP):
-        return 0
-    return answered(lambda: report(parse(arguments, DEFAULTS)), arguments)
+    return 0 if asks_for_help(arguments, HELP) else answered(lambda: report(parse(arguments, DEFAULTS)), arguments)
 
 
 def report(values: Mapping[str, str]) -> int:
@@ -75,8 +73,7 @@ def report(values: Mapping[str, str]) -> int:
         written = write(study, folder, results, what, values["latex"], values["cost"] == "true")
         opened = [path for end in ("index.html", "README.md") for path in written if path.name == end] or written
         made = f"{counted(len(study.tables), 'table')}, {counted(len(written), 'file')}"
-        print(f"\n{made} below {folder} (runs {study.digest})")
-        print(f"open {opened[0]}")
+        print(f"\n{made} below {folder} (runs {study.digest})\nopen {opened[0]}")
     return 0
 
 

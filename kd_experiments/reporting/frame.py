@@ -162,8 +162,8 @@ def _written(value: Any) -> str:
 
 @lru_cache(100_000)
 def _word(text: str) -> str:
-    is_formula = escaping.csv_cell(text) != text  # to a spreadsheet
-    return json.dumps(text, ensure_ascii=False) if text == "" or is_formula or _read(text) != text else text
+    is_plain = text == escaping.csv_cell(text) == _read(text) != ""  # no formula to a spreadsheet either
+    return text if is_plain else json.dumps(text, ensure_ascii=False)
 
 
 def _hashable(value: Any, levels: int = 8) -> Any:

@@ -34,6 +34,7 @@ def page(study: Study, figures: Path, results: Path | None) -> str:
     """HTML; figures are the SVG files in a folder, curves and logs come from `results/runs` where there is one."""
     frame = study.frame
     drawings = [_picture(one, (figures / f"{one.name}.svg").read_bytes()) for one in study.drawings]
+    columns = {name: list(map(_plain, frame[name].tolist())) for name in frame.columns}
     template = Environment(autoescape=True, trim_blocks=True).from_string((ASSETS / "page.html").read_text())
     return template.render(
         title="Knowledge distillation: runs",
@@ -42,7 +43,7 @@ def page(study: Study, figures: Path, results: Path | None) -> str:
         study=study,
         remarks=frame.attrs.get("left_out", []),
         figures=drawings,
-        runs=_packed(_columns(frame)),
+        runs=_packed({"count": len(frame), "size": CHUNK, "columns": columns}),
         chunks=[_packed(chunk) for chunk in _details(frame, results)],
         css=(ASSETS / "page.css").read_text(),
         html=html,
@@ -55,11 +56,6 @@ def _picture(one: Drawing, svg: bytes) -> Mapping[str, Any]:
     width = re.search(rb'width="([\d.]+)pt"', svg)
     rem = round(float(width.group(1)) / 8.7) if width else 56
     return {"svg": _base64(svg), "words": one.words, "caption": one.caption, "rem": rem}
-
-
-def _columns(frame: pd.DataFrame) -> dict[str, Any]:
-    columns = {name: list(map(_plain, frame[name].tolist())) for name in frame.columns}
-    return {"count": len(frame), "size": CHUNK, "columns": columns}
 
 
 def _plain(value: Any) -> Any:

@@ -43,12 +43,10 @@ def published(runs: Sequence[Run], method: str) -> Sequence[Published]:
     networks = [str(first(runs, f"{role}.network")) for role in ("teacher", "student")]
     teacher, student = (NETWORKS.get(network, network) for network in networks)
     if noise != "none":  # papers spell its networks in several ways
-        key = (name, student.lower(), f"{noise} {first(runs, 'label_noise.rate', '')}", method)
-    elif any("teacher" in run for run in runs):
-        key = (name, student, teacher, method)
+        beside, student = f"{noise} {first(runs, 'label_noise.rate', '')}", student.lower()
     else:
-        key = (name, student, "", method)
-    return list(_numbers().get(key, {}))
+        beside = teacher if any("teacher" in run for run in runs) else ""
+    return list(_numbers().get((name, student, beside, method), {}))
 
 
 def quoted(cells: Sequence[Sequence[Published]]) -> tuple[list[str], list[str]]:

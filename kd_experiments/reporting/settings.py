@@ -39,6 +39,10 @@ class Group:
     def diverged(self) -> int:
         return sum(map(diverged, self.runs))
 
+    @cached_property
+    def signatures(self) -> frozenset[str]:
+        return frozenset(run["signature"] for run in self.runs)
+
     @property
     def title(self) -> str:
         return method_title(self.label)

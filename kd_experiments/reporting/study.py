@@ -69,20 +69,26 @@ class Study:
 
     @cached_property
     def comparisons(self) -> list[compared.Comparison]:
-        """Settings with something to compare; those that tables of sweeps show whole have no table of their own."""
+        """Settings with something to compare; variants that the tables of sweeps show are not in these."""
         elsewhere = frozenset(run["signature"] for grid in self.grids for run in grid.runs)
-        own = [one for one in self.settings if not elsewhere.issuperset(run["signature"] for run in one.runs)]
-        found = [compared.compare_setting(one, self.reference, elsewhere) for one in own]
+        found = [compared.compare_setting(one, self.reference, elsewhere) for one in self.settings]
         return [one for one in found if len(one.rows) >= FEWEST or (one.rows and not one.hidden)]
 
     @cached_property
+    def sweeps(self) -> list[swept.Grid]:
+        """Those with a table of their own: the one asked for, and whatever no setting's table shows just so."""
+        shown = [{row.group.signatures for row in one.rows} for one in self.comparisons]
+        return [grid for grid in self.grids if grid.sweep.name == self.asked or grid.sweep.table.columns
+                or not any({one.signatures for one in grid.groups.values()} <= rows for rows in shown)]  # fmt: skip
+
+    @cached_property
     def tables(self) -> list[Table]:
-        return [*map(swept.sweep_table, self.grids), *map(compared.setting_table, self.comparisons)]
+        return [*map(swept.sweep_table, self.sweeps), *map(compared.setting_table, self.comparisons)]
 
     @cached_property
     def costs(self) -> list[Table]:
         """Of the same tables, in the same order."""
-        rows = [list(grid.groups.values()) for grid in self.grids]
+        rows = [list(grid.groups.values()) for grid in self.sweeps]
         rows += [[row.group for row in one.rows] for one in self.comparisons]
         return [compared.cost_table(table, groups) for table, groups in zip(self.tables, rows, strict=True)]
 
@@ -101,9 +107,9 @@ class Study:
         """The main setting's first, then the sweeps', the one asked for whole, then of the settings with most runs."""
         rest = sorted(self.comparisons, key=lambda one: (-len(one.setting.runs), one.setting.slug))
         made = of_setting(self.main) if self.main else []
-        made += [figure for grid in self.grids if grid.sweep.name == self.asked for figure in of_sweep(grid)]
+        made += [figure for grid in self.sweeps if grid.sweep.name == self.asked for figure in of_sweep(grid)]
         most = max(FIGURES, len(made))
-        made += [figure for grid in self.grids if grid.sweep.name != self.asked for figure in of_sweep(grid)]
+        made += [figure for grid in self.sweeps if grid.sweep.name != self.asked for figure in of_sweep(grid)]
         for one in rest:
             made += of_setting(one) if one is not self.main and len(made) < most else []
         return made[:most]

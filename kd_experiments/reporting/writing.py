@@ -79,7 +79,8 @@ def readme(study: Study, found: str = "") -> str:
     notes = [] if study.opening is None else [f"- {markdown_words(note)}" for note in study.opening.notes]
     title, _, told = found.partition("\n")
     folded = {title.lstrip("# "): [told.strip()] if told else [], "How to read it": notes, "What is here": contents}
-    parts = [_folded(name, lines) for name, lines in folded.items() if lines]
+    parts = ["\n".join([f"<details><summary>{name}</summary>", "", *lines, "", "</details>"])
+             for name, lines in folded.items() if lines]  # fmt: skip
     return "\n\n".join(["# Results", front(study), *parts, f"Runs {study.digest}."]) + "\n"
 
 
@@ -106,10 +107,6 @@ def embedded(text: str, study: Study) -> str:
     before, _, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     return f"{before}{BEGIN}\n{front(study, 'results/')}\n{END}{after}" if end else text
-
-
-def _folded(title: str, lines: Sequence[str]) -> str:
-    return "\n".join([f"<details><summary>{title}</summary>", "", *lines, "", "</details>"])
 
 
 def _shortened(table: Table) -> Table:
