@@ -189,7 +189,10 @@ def _value(key: str, value: str) -> str:
         last, known = value.rsplit("/", 1)[-1], network_names()
         pairs = ((last[: gap.start()], last[gap.end() :]) for gap in re.finditer("_", last))
         return next((" → ".join(pair) for pair in pairs if set(pair) <= set(known)), last)
-    return f"{key.rsplit('.', 1)[-1]} {value}" if _is_number(value) or value in ("true", "false", "null") else value
+    last = key.rsplit(".", 1)[-1]
+    if value == "none":  # which alone would be the student's
+        return f"no {last.replace('_', ' ')}"
+    return f"{last} {value}" if _is_number(value) or value in ("true", "false", "null") else value
 
 
 def _cell(grid: Grid, row: Coordinate, column: Coordinate, best: Group | None) -> Cell:

@@ -292,6 +292,13 @@ def test_a_caption_loses_whole_parts_to_the_notes() -> None:
     assert "pairs of networks; a of five words here; b of five words here}" in text and "\\item long x x" in text
 
 
+def test_a_choice_of_none_is_not_the_student_alone(tmp_path: Path) -> None:
+    study = Study(frames.runs(write(tmp_path, *swept("btkd_rectifiers"))))
+    (table,) = (one for one in study.tables if one.name.startswith("sweep-"))
+    names = [row.name for row in table.rows]
+    assert "no revision" in names and "Δ no revision [95 %]" in table.columns and "student (CE)" not in names
+
+
 def test_a_paper_table_is_small(tmp_path: Path) -> None:
     study = Study(frames.runs(write(tmp_path, *several())))
     for table in study.tables:
