@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,8 @@ COMPOSED = "KD_EXPERIMENTS_TESTS_COMPOSED"  # the session's folder of composed c
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # What `devices.keep_freed_memory` does, for the processes of this session and without importing torch.
     os.environ.update({"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30)})
     if not hasattr(config, "workerinput"):  # the process that starts the others, which inherit what it sets
