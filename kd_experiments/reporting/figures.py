@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from statistics import quantiles
 from typing import TYPE_CHECKING, Any
 
 from kd_experiments.files import write_bytes, write_text
@@ -123,7 +124,7 @@ def _forests(name: str, title: str, rows: Sequence[tuple[str, Compared]], base: 
     shown = rows[:ROWS]
     more = f"; {len(rows) - ROWS} further rows are in the table" if len(rows) > ROWS else ""
     gap = f"ifference to {base} in points of %, paired, with its 95 % interval; filled where that excludes 0, a star"
-    gap += " where it stays after Holm's correction; an arrow at the edge names an end beyond it"
+    gap += " where it stays after Holm's correction; an arrow at the edge names what is beyond it"
     if any(row.difference is not None and row.difference.n <= SEEDS for _, row in shown):
         gap += f"; grey points are pairs where there are at most {SEEDS}"
     marks = _marks(row.group for _, row in shown)
@@ -185,11 +186,13 @@ def _scatter(axes: Axes, places: Sequence[float], groups: Sequence[Group], metri
 def _differences(axes: Axes, places: Sequence[float], rows: Sequence[Compared]) -> None:
     """In limits in which means can be told apart, however wide the intervals of two seeds are."""
     found = [row.difference for row in rows if row.difference is not None]
-    means = [0.0, *(one.mean for one in found)]
-    ends = [end for one in found for end in (one.low, one.high) if not math.isnan(end)] + means
+    first, _, third = quantiles([0.0, 0.0, *(one.mean for one in found)], method="inclusive")
+    far = 1 + 4 * (third - first)  # from the middle half: such a mean is told at the edge
+    near = [one for one in found if first - far <= one.mean <= third + far]
+    means = [0.0, *(one.mean for one in near)]
+    ends = [end for one in near for end in (one.low, one.high) if not math.isnan(end)] + means
     room = max(0.8 * (max(means) - min(means)), 1.0)
-    low, high = max(min(ends), min(means) - room), min(max(ends), max(means) + room)
-    low, high = min(low, -0.1), max(high, 0.1)  # no scatter and no difference is a line of no width
+    low, high = min(max(min(ends), min(means) - room), -0.1), max(min(max(ends), max(means) + room), 0.1)  # some width
     limits = low - 0.08 * (high - low), high + 0.08 * (high - low)
     axes.set_xlim(*limits)
     axes.axvline(0, color="black", linewidth=0.8, linestyle="--")
@@ -205,15 +208,17 @@ def _differences(axes: Axes, places: Sequence[float], rows: Sequence[Compared]) 
 
 def _interval(axes: Axes, place: float, one: Difference, limits: tuple[float, float], marker: str,
               filled: bool = True, signed: bool = True) -> None:  # fmt: skip
-    """Mean and interval; an end beyond the limits is an arrow at the edge with its value."""
-    axes.plot(one.mean, place, marker, color="black", markerfacecolor="black" if filled else "white",
-              markersize=7 if marker == "*" else 4, zorder=3)  # fmt: skip
-    if math.isnan(one.low):
-        return
+    """Mean and interval; an end beyond the limits, or a mean, is an arrow at the edge with its value."""
     low, high = limits
-    axes.plot([max(one.low, low), min(one.high, high)], [place, place], "-", color="black", zorder=2)
-    for end, side in ((one.low, "left"), (one.high, "right")):
-        if not low <= end <= high:
+    ends = ((one.low, "left"), (one.high, "right"))
+    if low <= one.mean <= high:
+        axes.plot(one.mean, place, marker, color="black", markerfacecolor="black" if filled else "white",
+                  markersize=7 if marker == "*" else 4, zorder=3)  # fmt: skip
+        axes.plot([max(one.low, low), min(one.high, high)], [place, place], "-", color="black", zorder=2)
+    else:
+        ends = ((one.mean, "left" if one.mean < low else "right"),) * 2
+    for end, side in dict.fromkeys(ends):
+        if not (low <= end <= high or math.isnan(end)):
             edge, _, mark = _within(end, place, limits)
             axes.plot(edge, place, mark, color="black", clip_on=False, zorder=3)
             axes.text(edge, place - 0.035, number(end, 1, signed), ha=side, va="bottom", fontsize=5.5)

@@ -67,7 +67,8 @@ class Setting:
 
     @property
     def title(self) -> str:
-        return f"{data_words(self.runs)}: {pair_words(self.runs)}, {training_words(self.runs)}"
+        pair = " → ".join(str(one) for role in ("teacher", "student") if (one := first(self.runs, f"{role}.network")))
+        return f"{data_words(self.runs)}: {pair}, {training_words(self.runs)}"
 
     def groups(self) -> list[Group]:
         """The student alone first, then the reference, then the others by name."""
@@ -228,11 +229,6 @@ def data_words(runs: Sequence[Run]) -> str:
     return f"{first(runs, 'dataset.name')}{f' of {side} x {side} pixels' if side else ''}{size}{wrong}"
 
 
-def pair_words(runs: Sequence[Run]) -> str:
-    networks = [first(runs, f"{role}.network") for role in ("teacher", "student")]
-    return " → ".join(str(network) for network in networks if network)
-
-
 def training_words(runs: Sequence[Run]) -> str:
     iterations = first(runs, "recipe.iterations")
     length = f"{iterations} iterations" if iterations else f"{first(runs, 'recipe.epochs')} epochs"
@@ -265,9 +261,8 @@ def _values(runs: Sequence[Run]) -> dict[str, str]:
     """The plain values of the keys that all runs of a setting share and that are no method's."""
     parts = ("dataset.", "label_noise.", "recipe.", "teacher.", "precision", "student.")
     measured = ("teacher.t", "teacher.v", "teacher.parameters", "teacher.signature", "teacher.seed", "student.param")
-    keys = {key for run in runs for key in run if key.startswith(parts) and not key.startswith(measured)}
     found = {}
-    for key in sorted(keys):
+    for key in sorted({key for run in runs for key in run if key.startswith(parts) and not key.startswith(measured)}):
         values = {run[key] for run in runs if key in run}
         if len(values) == 1 and not isinstance(value := values.pop(), tuple):
             found[key] = "".join(sign for sign in str(value) if sign.isalnum() or sign in "._")

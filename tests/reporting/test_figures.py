@@ -94,6 +94,15 @@ def test_an_interval_beyond_the_axis_is_marked_with_its_value(tmp_path: Path) ->
     assert low > -30 and high < 40 and not overlapping(figure) and not clipped(figure)
 
 
+def test_a_mean_far_from_all_others_is_told_at_the_edge(tmp_path: Path) -> None:
+    """Otherwise differences of some tenths would be one line of dots."""
+    tops = {"kd": 80.0, "lrds": 80.6, "dkd": 80.9, "dist": 79.5, "at": 60.0}
+    made = [record(method, seed, top + 0.1 * seed * len(method)) for method, top in tops.items() for seed in range(4)]
+    axes = drawn(Study(runs(write(tmp_path, *made))).drawings[0]).axes[-1]
+    low, high = axes.get_xlim()
+    assert -5 < low < 0 < high < 5 and any(text.get_text().startswith("−20.") for text in axes.texts)
+
+
 @pytest.mark.parametrize(("count", "shown"), [(5, 2), (6, 0)])
 def test_few_seeds_are_points_and_many_are_intervals(tmp_path: Path, count: int, shown: int) -> None:
     made = [record(method, seed) for method in ("kd", "lrds") for seed in range(count)]
