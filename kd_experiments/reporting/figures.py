@@ -14,7 +14,7 @@ from statistics import quantiles
 from typing import TYPE_CHECKING, Any
 
 from kd_experiments.files import write_bytes, write_text
-from kd_experiments.reporting.metrics import ACCURACY, TOP1, Metric, number
+from kd_experiments.reporting.metrics import ACCURACY, Metric, number
 from kd_experiments.reporting.settings import Group, covers
 from kd_experiments.reporting.statistics import Difference, interval
 from kd_experiments.reporting.sweep_tables import Coordinate, Grid, cell_words, reference_words
@@ -104,17 +104,17 @@ def of_sweep(grid: Grid) -> list[Drawing]:
         return _forests(grid.name, grid.title, named, reference_words(grid)) if len(named) > 1 else []
     shown = _shown(grid)
     further = f"; {len(grid.rows) - len(shown)} further rows are in the table" if len(grid.rows) > len(shown) else ""
-    marks = _marks(group for (row, _), group in grid.groups.items() if row in shown)
-    caption = f"{grid.title}. {TOP1.head}; lines join means {covers(grid.runs)}; {marks}{further}."
+    marks = _marks(group.values() for (row, _), group in grid.groups.items() if row in shown)
+    caption = f"{grid.title}. {grid.metric.head}; lines join means {covers(grid.runs)}; {marks}{further}."
     cells = {row: [(cell_words(grid, column=at), group) for (one, at), group in grid.groups.items() if one == row]
              for row in shown}  # fmt: skip
-    words = "; ".join(f"{cell_words(grid, row)}: {_extremes(there, TOP1)}" for row, there in cells.items()) + "."
+    words = "; ".join(f"{cell_words(grid, row)}: {_extremes(there)}" for row, there in cells.items()) + "."
     return [Drawing(grid.name, caption, words, lambda: _draw_grid(grid, shown))]
 
 
-def _marks(groups: Iterable[Group]) -> str:
+def _marks(drawn: Iterable[Sequence[float]]) -> str:
     """What stands for the seeds of those that are drawn."""
-    sizes = [len(group.values(TOP1)) for group in groups]
+    sizes = list(map(len, drawn))
     few = "points are seeds, upright bars their means" if any(0 < n <= SEEDS for n in sizes) else ""
     many = "bars are 95 % intervals of means" if max(sizes) > SEEDS or not few else ""
     return f"{few}; where there are more than {SEEDS}, {many}" if few and many else few or many
@@ -127,8 +127,8 @@ def _forests(name: str, title: str, rows: Sequence[tuple[str, Compared]], base: 
     gap += " where it stays after Holm's correction; an arrow at the edge names what is beyond it"
     if any(row.difference is not None and row.difference.n <= SEEDS for _, row in shown):
         gap += f"; grey points are pairs where there are at most {SEEDS}"
-    marks = _marks(row.group for _, row in shown)
-    wide = f"{title}. {TOP1.head}: {marks}{more}.{f' Right: d{gap}.' if base else ''}"
+    marks = _marks(row.group.values() for _, row in shown)
+    wide = f"{title}. {shown[0][1].group.metric.head}: {marks}{more}.{f' Right: d{gap}.' if base else ''}"
     return [
         Drawing(f"forest-{name}", wide, _forest_words(shown, base), lambda: _draw_forest(shown, base, PAGE)),
         Drawing(f"forest-{name}-column", f"{title}. D{gap}{more}." if base else wide,
@@ -140,7 +140,7 @@ def _draw_forest(rows: Sequence[tuple[str, Compared]], base: str, width: float) 
     panels = 1 + (width == PAGE and bool(base))
     figure, axes, places = _rows([name for name, _ in rows], panels, width)
     if panels == 2 or not base:
-        _scatter(axes[0], places, [row.group for _, row in rows], TOP1)
+        _scatter(axes[0], places, [row.group for _, row in rows], rows[0][1].group.metric)
     if base:
         _differences(axes[-1], places, [row for _, row in rows])
         axes[-1].set_xlabel(textwrap.fill(f"difference to {base} (points of %)", 40))
@@ -202,7 +202,7 @@ def _differences(axes: Axes, places: Sequence[float], rows: Sequence[Compared]) 
                 axes.plot(*_within(value, place, limits), color="0.55", markersize=3, clip_on=False)
             _interval(axes, place, row.difference, limits, "*" if row.star else "s", row.difference.excludes_zero)
         else:
-            gone = spread_text(row.group, TOP1) if row.group.diverged else "–"
+            gone = spread_text(row.group) if row.group.diverged else "–"
             _said(axes, place, "reference" if row.is_reference else gone)
 
 
@@ -245,7 +245,7 @@ def _panels(name: str, title: str, groups: Sequence[tuple[str, Group]], metrics:
             _scatter(one, places, [group for _, group in groups], metric)
         return figure
 
-    marks = _marks(group for _, group in groups)
+    marks = _marks(group.values() for _, group in groups)
     return Drawing(name, f"{title}. {told}. {marks[0].upper()}{marks[1:]}.", words, draw)
 
 
@@ -271,7 +271,7 @@ def _draw_grid(grid: Grid, rows: Sequence[Coordinate]) -> Figure:
         means: list[tuple[float, float]] = []
         for place, column in zip(places, grid.columns, strict=True):
             group = grid.groups.get((row, column))
-            values = [] if group is None else group.values(TOP1)
+            values = [] if group is None else group.values()
             if group is not None and group.diverged:
                 axes.plot(place + shift, 0.02, "x", color=look["color"], transform=axes.get_xaxis_transform(),
                           clip_on=False)  # fmt: skip
@@ -286,7 +286,7 @@ def _draw_grid(grid: Grid, rows: Sequence[Coordinate]) -> Figure:
     if beyond:
         ends = " and ".join(number(end, 1) for end in dict.fromkeys([min(beyond), max(beyond)]))
         axes.plot([], [], "^", color="0.4", linestyle="", label=f"goes on, to {ends}")
-    axes.set_ylabel(TOP1.head)
+    axes.set_ylabel(grid.metric.head)
     axes.set_xlabel(textwrap.fill(", ".join(grid.sweep.table.columns), 90 if wide else 40))
     if grid.numeric:
         axes.locator_params("x", nbins=min(8, len(places)))
@@ -313,7 +313,7 @@ def _upright(axes: Axes, place: float, values: Sequence[float], colour: str) -> 
 
 def _shown(grid: Grid) -> list[Coordinate]:
     """At most `SERIES` rows: where there are more, the first and those with the highest means."""
-    means = [(one.spread(TOP1).mean, row) for (row, _), one in grid.groups.items() if one.spread(TOP1).n]
+    means = [(one.spread().mean, row) for (row, _), one in grid.groups.items() if one.spread().n]
     highest = list(dict.fromkeys(row for _, row in sorted(means, reverse=True) if row != grid.rows[0]))
     kept = grid.rows if len(grid.rows) <= SERIES else [grid.rows[0], *highest[: SERIES - 1]]
     return [row for row in grid.rows if row in kept]
@@ -328,16 +328,17 @@ def _limit(axes: Axes, most: float, upright: bool = False) -> None:
 def _forest_words(rows: Sequence[tuple[str, Compared]], base: str, alone: bool = False) -> str:
     """`alone`: without the panel of means."""
     gaps = [(row.difference.mean, name) for name, row in rows if row.difference]
-    words = [_extremes([(name, row.group) for name, row in rows], TOP1)]
+    words = [_extremes([(name, row.group) for name, row in rows])]
     if alone:
         words = [_range(f"the difference to {base}", gaps, lambda gap: number(gap, 2, True), " points of %")]
     clear = [f"{name} {number(row.difference.mean, 2, True)}" for name, row in rows if row.difference and row.is_clear]
     words += [f"the interval to {base} excludes 0 for {', '.join(clear) or 'none'}"] if base else []
-    words += [f"{spread_text(row.group, TOP1)} ({name})" for name, row in rows if row.group.diverged]
+    words += [f"{spread_text(row.group)} ({name})" for name, row in rows if row.group.diverged]
     return f"{'; '.join(words)}."
 
 
-def _extremes(groups: Sequence[tuple[str, Group]], metric: Metric) -> str:
+def _extremes(groups: Sequence[tuple[str, Group]], other: Metric | None = None) -> str:
+    metric = other or groups[0][1].metric
     means = [(group.spread(metric).mean, name) for name, group in groups if group.spread(metric).n]
     return _range(metric.name, means, metric.text, f" {metric.unit}" if metric.unit else "")
 

@@ -64,6 +64,7 @@ def frame_of(rows: list[dict[str, Any]], complaints: Sequence[str] = ()) -> pd.D
 
 
 _ORDER = ("stage", "teacher", "method", "replicate", "signature")
+_OWN = ("signature", "teacher_signature", "status", "sweep", "seed", "finished", "error")  # of a record itself
 _NEEDED = ("signature", "stage", "method", "replicate", "status", "dataset.name")
 
 
@@ -75,19 +76,21 @@ def rows(frame: pd.DataFrame) -> list[Run]:
 
 
 def row_of(record: Record) -> dict[str, Any]:
-    """One run's row by dotted key."""
+    """One run's row by dotted key; measured figures have the seven digits that float32 has."""
     row = flatten(record.identity)
     for part in FACTS:
         facts = getattr(record, part)
         if facts is not None:
-            row |= flatten(facts if isinstance(facts, Mapping) else vars(facts), f"{part}.")
+            told = flatten(facts if isinstance(facts, Mapping) else vars(facts), f"{part}.")
+            row |= {key: float(f"{one:.7g}") if type(one) is float else one for key, one in told.items()}
+    row.pop("teacher.signature", None)  # as teacher_signature
+    if row.get("machine.device_name") == row.get("machine.cpu"):
+        row.pop("machine.device_name", None)
     taught = record.label.teacher is not None
     return row | {
         **{key: getattr(record.label, key) for key in ("method", "stage", "teacher", "replicate")},
-        **{key: getattr(record, key) for key in ("signature", "teacher_signature", "status", "sweep", "finished")},
-        "error": record.error,
+        **{key: getattr(record, key) for key in _OWN},
         "typed": tuple(word for word in record.typed if not word.startswith("paths.")),  # somebody's folders
-        "seed": record.seed,
         "teacher_seed": record.teacher.seed if taught and record.teacher is not None else None,
     }
 

@@ -87,11 +87,10 @@ def _curves(path: Path, most: int) -> dict[str, list[float | None]]:
 
 
 def _number(text: str | None) -> float | None:
-    try:
+    with contextlib.suppress(ValueError):
         value = float(text or "nan")
-    except ValueError:
-        return None
-    return float(f"{value:.5g}") if math.isfinite(value) else None
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    return None
 
 
 def _tail(path: Path, length: int) -> str:

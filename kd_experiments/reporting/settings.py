@@ -14,7 +14,7 @@ from kd_experiments.cli.choices import read_method
 from kd_experiments.files import file_name
 from kd_experiments.places import files_of
 from kd_experiments.reporting.frame import PRIMARY, Run
-from kd_experiments.reporting.metrics import Metric
+from kd_experiments.reporting.metrics import TOP1, Metric
 from kd_experiments.reporting.statistics import Difference, Spread, interval, spread
 
 T = TypeVar("T")
@@ -26,10 +26,11 @@ TELLING = ("dataset.train_size", "precision", "recipe.epochs", "teacher.recipe.e
 
 @dataclass(frozen=True)
 class Group:
-    """One condition: runs of one configuration but for its seeds, one a replicate."""
+    """One condition: runs of one configuration but for its seeds, one a replicate; compared by `metric`."""
 
     label: str
     runs: Sequence[Run]
+    metric: Metric = TOP1
 
     @property
     def n(self) -> int:
@@ -47,14 +48,15 @@ class Group:
     def title(self) -> str:
         return method_title(self.label)
 
-    def spread(self, metric: Metric) -> Spread:
+    def spread(self, metric: Metric | None = None) -> Spread:
         """Over all replicates; of none where one of them diverged."""
-        gone = self.diverged and metric.key.startswith("metrics.")
+        gone = self.diverged and (metric or self.metric).key.startswith("metrics.")
         return spread([] if gone else self.values(metric))
 
-    def values(self, metric: Metric) -> list[float]:
+    def values(self, metric: Metric | None = None) -> list[float]:
         """Of the replicates that have it, in the metric's unit."""
-        return [run[metric.key] * metric.scale for run in self.runs if metric.key in run]
+        one = metric or self.metric
+        return [run[one.key] * one.scale for run in self.runs if one.key in run]
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ class Setting:
     def groups(self) -> list[Group]:
         """The student alone first, then the reference, then the others by name."""
         found = [Group(label, runs) for label, runs in grouped(self.runs, lambda run: str(run["method"])).items()]
-        found.sort(key=lambda group: (group.title.lower(), group.label))
-        return sorted(found, key=lambda group: (group.label != BASELINE, group.label != REFERENCES[0]))
+        first = (BASELINE, REFERENCES[0])
+        return sorted(found, key=lambda one: (*(one.label != name for name in first), one.title.lower(), one.label))
 
 
 def settings(runs: Iterable[Run]) -> list[Setting]:
@@ -124,7 +126,7 @@ def diverged(run: Run) -> bool:
     return bool(run[PRIMARY] <= 100 * (chance + 3 * math.sqrt(chance * (1 - chance) / size)))
 
 
-def compare(ours: Group, reference: Group, metric: Metric) -> tuple[Difference | None, int]:
+def compare(ours: Group, reference: Group) -> tuple[Difference | None, int]:
     """Ours minus the reference, paired by seed and teacher, and how many pairs had teachers that differ.
 
     A pair's teachers have the same seed; where they were trained on machines that gave other networks, the pair says
@@ -140,7 +142,7 @@ def compare(ours: Group, reference: Group, metric: Metric) -> tuple[Difference |
         if "teacher.seed" in keys and _taught_by(left[place][0]) != _taught_by(right[place][0]):
             unlike += 1
             continue
-        means = [spread(Group("", side[place]).values(metric)).mean for side in (left, right)]
+        means = [spread(replace(ours, runs=side[place]).values()).mean for side in (left, right)]
         found.append(means[0] - means[1])
     known = [value for value in found if not math.isnan(value)]
     return (interval(known) if known else None), unlike
@@ -197,8 +199,7 @@ def _pooled(runs: Sequence[Run]) -> list[str]:
 
 
 def machine(run: Run) -> str:
-    parts = dict.fromkeys(f"{run[key]}{' threads' * (key == KERNELS[-1])}" for key in KERNELS if key in run)
-    return " ".join(parts)
+    return " ".join(dict.fromkeys(f"{run[key]}{' threads' * (key == KERNELS[-1])}" for key in KERNELS if key in run))
 
 
 @cache
@@ -260,7 +261,7 @@ def _slug(runs: Sequence[Run]) -> str:
 def _values(runs: Sequence[Run]) -> dict[str, str]:
     """The plain values of the keys that all runs of a setting share and that are no method's."""
     parts = ("dataset.", "label_noise.", "recipe.", "teacher.", "precision", "student.")
-    measured = ("teacher.t", "teacher.v", "teacher.parameters", "teacher.signature", "teacher.seed", "student.param")
+    measured = ("teacher.t", "teacher.v", "teacher.parameters", "teacher.seed", "student.param")
     found = {}
     for key in sorted({key for run in runs for key in run if key.startswith(parts) and not key.startswith(measured)}):
         values = {run[key] for run in runs if key in run}

@@ -20,7 +20,6 @@ from kd_experiments.reporting import sweep_tables as swept
 from kd_experiments.reporting import tables as compared
 from kd_experiments.reporting.figures import Drawing, of_setting, of_sweep
 from kd_experiments.reporting.frame import Run
-from kd_experiments.reporting.metrics import TOP1
 from kd_experiments.reporting.settings import DONE, Setting, covers, one_version, settings
 from kd_experiments.reporting.table import Table
 from kd_experiments.sweeping.definitions import names, outline
@@ -123,13 +122,13 @@ class Study:
         complete = sum(run["status"] in DONE for run in self.runs)
         largest = f"the largest compares {len(rows)} conditions {'on' if self.main else 'in:'} {title}"
         here = f"{counted(complete, 'run')} in {counted(len(self.settings), 'setting')}; {largest}."
-        means = [(row.group.spread(TOP1), place) for place, (_, row) in enumerate(rows)]
+        means = [(row.group.spread(), place) for place, (_, row) in enumerate(rows)]
         known = [(one.mean, place) for one, place in means if one.n]
         if not known:
             return [here, "Every condition has diverged runs.", "There is nothing to conclude."]
         name, best = rows[max(known)[1]]
         to = f", {' '.join(filter(None, compared.gap_text(best)))} to {base}" if base and best.difference else ""
-        came = f"The highest mean is {name} with {compared.spread_text(best.group, TOP1)} %{to}."
+        came = f"The highest mean is {name} with {compared.spread_text(best.group)} %{to}."
         stars = [name for name, row in rows if row.star and row.difference and row.difference.mean > 0]
         tested = sum(row.difference is not None and not math.isnan(row.difference.p) for _, row in rows)
         better = f"above {base}: {', '.join(stars) or 'none'}" if base else "nothing, for there is no reference"
@@ -171,11 +170,11 @@ def compact(told: Told, width: int = 80) -> list[str]:
     """Name, n, mean ± sd, difference with its interval, and a mark; every line of at most `width` characters."""
     base, title = told.base, plain(told.title)
     gap = f"Δ {base} [95 %]" if len(base) <= 14 else "Δ [95 %]"
-    lines = [("", "n", "top-1 (%)", gap if base else "", "")]
+    lines = [("", "n", told.rows[0][1].group.metric.head, gap if base else "", "")]
     for name, row in told.rows[:ROWS]:
         gap = "reference" if row.is_reference else " ".join(compared.gap_text(row)).replace("*", "")
         mark = "*" if row.star else "." * row.is_clear
-        lines.append((plain(name), str(row.group.n), compared.spread_text(row.group, TOP1), gap, mark))
+        lines.append((plain(name), str(row.group.n), compared.spread_text(row.group), gap, mark))
     room = width - 8 - sum(max(len(line[place]) for line in lines) for place in range(1, 5))
     wrapped = [textwrap.wrap(line[0], room, subsequent_indent="  ") or [""] for line in lines]  # a name is never cut
     split = [row for line, names in zip(lines, wrapped, strict=True)

@@ -13,13 +13,14 @@ from kd_experiments.files import file_name
 from kd_experiments.networks.registry import names as network_names
 from kd_experiments.reporting import tables
 from kd_experiments.reporting.frame import Run
-from kd_experiments.reporting.metrics import TOP1
+from kd_experiments.reporting.metrics import TOP1, VAL_TOP1, Metric
 from kd_experiments.reporting.settings import BASELINE, DONE, Group, method_title, replicates, training_words
 from kd_experiments.reporting.statistics import average_ranks, spread
 from kd_experiments.reporting.table import PAPER, Cell, Row, Table
 from kd_experiments.sweeping.definitions import Outline, names, outline, read
 from kd_experiments.sweeping.overlays import beside, overlays, plain, said
 
+METRICS = {"test_top1": TOP1, "val_top1": VAL_TOP1}  # what a sweep's table may show
 ENOUGH = 0.5  # of a sweep's runs, for a table that nobody asked for by name
 
 Coordinate = tuple[str, ...]
@@ -34,6 +35,7 @@ class Grid:
     groups: Mapping[tuple[Coordinate, Coordinate], Group]
     jobs: int  # that are there
     remarks: Sequence[str]
+    metric: Metric = TOP1
 
     @cached_property
     def rows(self) -> list[Coordinate]:
@@ -113,14 +115,14 @@ def _grid(sweep: Outline, runs: Sequence[Run], own: Sequence[Run]) -> Grid:
     for job in sweep.jobs:
         place = (_at(job, sweep.table.rows), _at(job, sweep.table.columns))
         cells.setdefault(place, {}).update((run["signature"], run) for run in made.get(_key(job), ()))
-    groups, remarks = {}, dict[str, None]()
+    groups, remarks, metric = {}, dict[str, None](), METRICS[sweep.table.metric]
     for place, runs_of in cells.items():
         kept, told = replicates(list(runs_of.values()))
         remarks |= dict.fromkeys(told)
         if kept:
-            groups[place] = Group(str(kept[0]["method"]), kept)
+            groups[place] = Group(str(kept[0]["method"]), kept, metric)
     there = {key for key, found in made.items() if any(run["status"] in DONE for run in found)}
-    return Grid(sweep, groups, sum(_key(job) in there for job in sweep.jobs), list(remarks))
+    return Grid(sweep, groups, sum(_key(job) in there for job in sweep.jobs), list(remarks), metric)
 
 
 def grids(runs: Sequence[Run], asked: Sequence[str] = ()) -> list[Grid]:
@@ -152,11 +154,11 @@ def sweep_table(grid: Grid) -> Table:
     ]  # fmt: skip
     figures = [
         {**dict(zip((*grid.sweep.table.rows, *grid.sweep.table.columns), (*row, *column), strict=True)),
-         **tables.figures_of(one.group, [TOP1]), **tables.gap_figures(one)}
+         **tables.figures_of(one.group, [grid.metric]), **tables.gap_figures(one)}
         for (row, column), one in grid.compared.items()
     ]  # fmt: skip
     stages = sorted({str(run["stage"]) for run in grid.runs})
-    notes = [f"{TOP1.head}, columns: {', '.join(grid.sweep.table.columns)}."]
+    notes = [f"{grid.metric.head}, columns: {', '.join(grid.sweep.table.columns)}."]
     notes += tables.notes_of(grid.runs, list(grid.compared.values()), reference_words(grid))
     notes += [f"Setting: {stages[0]}; {training_words(grid.runs)}."] * (len(stages) == 1)
     notes += grid.remarks
@@ -165,7 +167,8 @@ def sweep_table(grid: Grid) -> Table:
     paper, head = tuple(range(len(columns)))[:PAPER], ", ".join(grid.sweep.table.rows)
     columns += ["average rank"] * bool(ranks)
     rows = [*_teachers(grid, bool(ranks)), *rows]
-    data, caption = str(grid.runs[0]["dataset.name"]), f"Test top-1 (%). {grid.title}."
+    data, told = str(grid.runs[0]["dataset.name"]), grid.sweep.table.metric.replace("_", " ").replace("p1", "p-1")
+    caption = f"{told.capitalize()} (%). {grid.title}."
     return Table(grid.name, grid.title, data, columns, rows, figures, caption, notes, _missing(grid), paper, head)
 
 
@@ -199,11 +202,11 @@ def _cell(grid: Grid, row: Coordinate, column: Coordinate, best: Group | None) -
     one = grid.compared.get((row, column))
     if one is None:
         return Cell()
-    return Cell(tables.spread_text(one.group, TOP1), *tables.gap_text(one), one.group is best, one.is_clear)
+    return Cell(tables.spread_text(one.group), *tables.gap_text(one), one.group is best, one.is_clear)
 
 
 def _as_metrics(grid: Grid) -> Table:
-    compared = [replace(grid.compared[row, ()], group=Group(cell_words(grid, row), grid.groups[row, ()].runs))
+    compared = [replace(grid.compared[row, ()], group=replace(grid.groups[row, ()], label=cell_words(grid, row)))
                 for row in grid.rows]  # fmt: skip
     base = next((one.group for one in compared if one.is_reference), None)
     return tables.metric_table(grid.name, grid.title, grid.runs, compared, base, grid.remarks, _missing(grid))
@@ -217,7 +220,7 @@ def _teachers(grid: Grid, ranked: bool) -> list[Row]:
         taught = tables.teachers(runs)
         if len({run["teacher"] for run in taught}) != 1:
             return []
-        top1 = tables.of_spread(spread([run["teacher.test_top1"] for run in taught]), TOP1)
+        top1 = tables.of_spread(spread([run[grid.metric.teacher] for run in taught]), grid.metric)
         found.append((f"teacher {taught[0].get('teacher.network', '')}", Cell(top1)))
     names = {name for name, _ in found}
     label = names.pop() if len(names) == 1 else "teacher"
@@ -228,12 +231,10 @@ def _ranks(grid: Grid) -> dict[Coordinate, str]:
     """Average rank of the rows over the columns, where they are what is compared."""
     if not grid.reference or not set(grid.reference) <= set(grid.sweep.table.rows) or len(grid.columns) < 2:
         return {}
-    means = {place: group.spread(TOP1).mean for place, group in grid.groups.items() if group.spread(TOP1).n}
+    means = {place: group.spread().mean for place, group in grid.groups.items() if group.spread().n}
     rows = [row for row in grid.rows if all((row, column) in means for column in grid.columns)]
-    if len(rows) < 2:
-        return {}
-    ranks = average_ranks([[means[row, column] for row in rows] for column in grid.columns])
-    return {row: f"{rank:.2f}" for row, rank in zip(rows, ranks, strict=True)}
+    ranks = average_ranks([[means[row, column] for row in rows] for column in grid.columns]) if len(rows) > 1 else []
+    return {row: f"{rank:.2f}" for row, rank in zip(rows, ranks, strict=bool(ranks))}
 
 
 def _missing(grid: Grid) -> list[str]:

@@ -86,11 +86,8 @@ def html(table: Table) -> str:
                     for name in (table.head, *table.columns))  # fmt: skip
     rows = "".join(f'<tr><th scope="row">{html_format.escape(row.name)}</th>{"".join(map(cell, row.cells))}</tr>'
                    for row in table.rows)  # fmt: skip
-    title = html_format.escape(table.title)
-    return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{title}"><table class="sortable"><thead><tr>{heads}'
-        f"</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    region = f'<div class="wide" tabindex="0" role="region" aria-label="{html_format.escape(table.title)}">'
+    return f'{region}<table class="sortable"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
 def comma_separated(table: Table, digest: str) -> str:

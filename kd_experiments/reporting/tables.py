@@ -61,7 +61,7 @@ def compare_setting(setting: Setting, reference: str = "", elsewhere: frozenset[
 def against(groups: Sequence[Group], references: Sequence[Group | None]) -> list[Compared]:
     """Each condition compared with its reference, all of them one family of Holm's correction."""
     pairs = list(zip(groups, references, strict=True))
-    found = [(None, 0) if base is None or base is group else compare(group, base, TOP1) for group, base in pairs]
+    found = [(None, 0) if base is None or base is group else compare(group, base) for group, base in pairs]
     stars = holm([difference for difference, _ in found])
     return [Compared(group, difference, star, base is group, unlike)
             for (group, base), (difference, unlike), star in zip(pairs, found, stars, strict=True)]  # fmt: skip
@@ -94,11 +94,12 @@ def metric_table(name: str, title: str, runs: Sequence[Run], rows: Sequence[Comp
     ours = [published(runs, row.group.label) if is_method_file(row.group.label) else () for row in rows]
     (teacher_quote, *quotes), sources = quoted([published(runs, TEACHER) if any(ours) else (), *ours])
     base = "" if reference is None else f"Δ {reference.title} [95 %]"
-    heads = ["n", TOP1.head, *([base, "detectable Δ"] if base else []), *([QUOTES] if sources else [])]
+    metric = rows[0].group.metric
+    heads = ["n", metric.head, *([base, "detectable Δ"] if base else []), *([QUOTES] if sources else [])]
     best = best_of([row.group for row in rows])
     made = []
     for row, quote in zip(rows, quotes, strict=True):
-        cells = [Cell(str(row.group.n)), Cell(spread_text(row.group, TOP1), best=row.group is best)]
+        cells = [Cell(str(row.group.n)), Cell(spread_text(row.group), best=row.group is best)]
         if base:
             told = "reference" if row.is_reference else " ".join(gap_text(row)).strip() or "–"
             seen = number(row.difference.detectable, 2) if row.difference else "–"
@@ -108,13 +109,13 @@ def metric_table(name: str, title: str, runs: Sequence[Run], rows: Sequence[Comp
     notes = [*notes_of(runs, rows, "" if reference is None else reference.title), *sources, *remarks]
     if base:
         notes.append("Detectable: the true difference that the comparison, with its own n and scatter, sees in 4 of 5.")
-    figures = [{"method": one.group.label, **figures_of(one.group, [TOP1, *known]), **gap_figures(one)} for one in rows]
+    known = [metric, *known]
+    figures = [{"method": one.group.label, **figures_of(one.group, known), **gap_figures(one)} for one in rows]
     top = teacher_row(runs, known, bool(base), teacher_quote if sources else None)
-    paper = tuple(place for place, head in enumerate(heads) if head in (TOP1.head, base, QUOTES))
-    heads += [metric.head for metric in known]
-    caption = f"Test top-1 (%), last epoch. {title}."
-    data = str(runs[0]["dataset.name"])
-    return Table(name, title, data, heads, [*top, *made], figures, caption, notes, missing, paper)
+    paper = tuple(place for place, head in enumerate(heads) if head in (metric.head, base, QUOTES))
+    heads += [one.head for one in known[1:]]
+    told, data = f"{'Test ' * (metric is TOP1)}{metric.head}, last epoch. {title}.", str(runs[0]["dataset.name"])
+    return Table(name, title, data, heads, [*top, *made], figures, told, notes, missing, paper)
 
 
 def figures_of(group: Group, metrics: Sequence[Metric]) -> dict[str, Any]:
@@ -131,10 +132,11 @@ def gap_figures(row: Compared) -> dict[str, Any]:
             "detectable": one.detectable, "holm": int(row.star)}  # fmt: skip
 
 
-def spread_text(group: Group, metric: Metric) -> str:
+def spread_text(group: Group, other: Metric | None = None) -> str:
     """`96.89 ± 0.45`, or how many runs diverged."""
+    metric = other or group.metric
     if group.diverged and metric.key.startswith("metrics."):
-        return f"{group.diverged} of {group.n} diverged" if metric is TOP1 else "–"
+        return f"{group.diverged} of {group.n} diverged" if metric is group.metric else "–"
     return of_spread(group.spread(metric), metric)
 
 
@@ -155,7 +157,7 @@ def gap_text(row: Compared) -> tuple[str, str]:
 
 def best_of(groups: Sequence[Group]) -> Group | None:
     """The highest mean, of those in which nothing diverged; no one where there is nothing to choose from."""
-    means = [(group.spread(TOP1).mean, place) for place, group in enumerate(groups) if group.spread(TOP1).n]
+    means = [(group.spread().mean, place) for place, group in enumerate(groups) if group.spread().n]
     return groups[max(means)[1]] if len(means) > 1 else None
 
 
@@ -170,8 +172,8 @@ def teacher_row(runs: Sequence[Run], known: Sequence[Metric], gaps: bool, quote:
     taught = teachers(runs)
     if not taught:
         return []
-    values = [[run[metric.teacher] for run in taught if metric.teacher in run] for metric in (TOP1, *known)]
-    top1, *others = [Cell(of_spread(spread(one), metric)) for one, metric in zip(values, (TOP1, *known), strict=True)]
+    values = [[run[metric.teacher] for run in taught if metric.teacher in run] for metric in known]
+    top1, *others = [Cell(of_spread(spread(one), metric)) for one, metric in zip(values, known, strict=True)]
     extra = [Cell(), Cell()] * gaps + ([] if quote is None else [Cell(quote or "–")])
     return [Row(f"teacher {taught[0].get('teacher.network', '')}", [Cell(str(len(taught))), top1, *extra, *others])]
 

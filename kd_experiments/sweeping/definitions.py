@@ -30,18 +30,21 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+METRICS = ("test_top1", "val_top1")  # what a sweep's table may show
 
 
 @dataclass(frozen=True)
 class TableLayout:
     """Which swept keys make the rows and the columns; cells are aggregated over the seed.
 
-    `reference` names what each cell is compared with: the cell with the same coordinates but these.
+    `reference` names what each cell is compared with: the cell with the same coordinates but these. What is chosen by
+    a sweep is chosen on val: `metric` is then `val_top1`.
     """
 
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     reference: Mapping[str, str]
+    metric: str = "test_top1"
 
 
 @dataclass(frozen=True)
@@ -219,7 +222,7 @@ def _read_kept(path: Path, made_from: str) -> Sweep | None:
         if content["made_from"] == made_from:
             sweep = content["sweep"]
             layout = {key: tuple(sweep["table"][key]) for key in ("rows", "columns")}
-            table = TableLayout(**layout, reference=sweep["table"]["reference"])
+            table = TableLayout(**sweep["table"] | layout)
             jobs = tuple(Job(**job) for job in sweep["jobs"])
             return Sweep(**sweep | {"table": table, "jobs": jobs, "over": tuple(sweep["over"])})
     return None
@@ -302,12 +305,15 @@ def _layout(given: Mapping[str, Any], jobs: Sequence[Mapping[str, str]]) -> Tabl
     rows = tuple(content.pop("rows", list(swept)[:1]))
     columns = tuple(content.pop("columns", [key for key in swept if key not in rows]))
     reference = {str(key): str(value) for key, value in content.pop("reference", {}).items()}
+    metric = content.pop("metric", METRICS[0])
+    if metric not in METRICS:
+        raise UserError(f"table.metric: {metric} is none of {', '.join(METRICS)}")
     if content or sorted([*rows, *columns]) != sorted(swept):
         raise UserError("table: rows and columns must together be the swept keys but the seed")
     for key, value in reference.items():
         if value not in swept.get(key, ()):
             raise UserError(f"table.reference: {key}={value} is not one of the sweep's values")
-    return TableLayout(rows, columns, reference)
+    return TableLayout(rows, columns, reference, metric)
 
 
 def _narrowed(layout: TableLayout, jobs: Sequence[Mapping[str, str]]) -> TableLayout:
@@ -316,7 +322,7 @@ def _narrowed(layout: TableLayout, jobs: Sequence[Mapping[str, str]]) -> TableLa
     rows, columns = (tuple(key for key in keys if len(values[key]) > 1) for keys in (layout.rows, layout.columns))
     kept = {key: value for key, value in layout.reference.items() if key in (*rows, *columns)}
     known = all(value in values[key] for key, value in kept.items())
-    return TableLayout(rows or layout.rows, columns, kept if known else {})
+    return TableLayout(rows or layout.rows, columns, kept if known else {}, layout.metric)
 
 
 def _brief(over: Sequence[str]) -> str:
