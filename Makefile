@@ -77,6 +77,7 @@ status: setup  ## every run below $(RESULTS): done, running or failed, and why
 
 tables: setup  ## every committed table anew from $(RESULTS)/runs.csv, byte for byte
 	$(RUN) -m kd_experiments.reporting csv=$(RESULTS)/runs.csv write=tables $(ARGS)
+	@test ! -e $(RESULTS)/tuned/runs.csv || $(RUN) -m kd_experiments.reporting csv=$(RESULTS)/tuned/runs.csv write=tables $(ARGS)
 
 latex: setup  ## LaTeX of a committed table, for a paper and its supplement: make latex TABLE=sweep-lrds_ratio
 	@test -n "$(TABLE)" || { echo "error: which table? make latex TABLE=NAME; results/tables/NAME.csv names them"; exit 2; }

@@ -60,8 +60,7 @@ def report(values: Mapping[str, str]) -> int:
         frame = frames.runs(local, values["csv"] or None)
         place, results = " and ".join(str(one) for one in (local and local / "runs", values["csv"]) if one), local
     counts = ", ".join(f"{count} {status}" for status, count in sorted(Counter(frame["status"]).items()))
-    left_out = [f"left out: {one}" for one in frame.attrs[frames.LEFT_OUT]]
-    print(f"runs in {place}: {counts or 'none'}", *left_out, sep="\n")
+    print(f"runs in {place}: {counts or 'none'}", *map("left out: {}".format, frame.attrs[frames.LEFT_OUT]), sep="\n")
     study = Study(frame, values["sweep"], values["reference"])
     _check(values, reference={str(run["method"]) for run in study.runs})
     print("", *study.last(), sep="\n")

@@ -261,8 +261,7 @@ def _draw_grid(grid: Grid, rows: Sequence[Coordinate]) -> Figure:
                                       for at in range(0, len(labels), across)))  # fmt: skip
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(PAGE if wide else COLUMN, inches), layout="constrained")
-    axes = figure.subplots()
+    axes = (figure := Figure(figsize=(PAGE if wide else COLUMN, inches), layout="constrained")).subplots()
     gone = any(one.diverged for (row, _), one in grid.groups.items() if row in rows)
     beyond: list[float] = []
     for order, row in enumerate(rows):

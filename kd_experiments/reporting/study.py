@@ -68,10 +68,14 @@ class Study:
 
     @cached_property
     def comparisons(self) -> list[compared.Comparison]:
-        """Settings with something to compare; variants that the tables of sweeps show are not in these."""
+        """Settings with something to compare that the tables of sweeps do not show, nor whose runs only chose."""
         elsewhere = frozenset(run["signature"] for grid in self.grids for run in grid.runs)
-        found = [compared.compare_setting(one, self.reference, elsewhere) for one in self.settings]
-        return [one for one in found if len(one.rows) >= FEWEST or (one.rows and not one.hidden)]
+        choosing = [grid for grid in self.grids if grid.sweep.table.metric == "val_top1"]
+        chose = {run["signature"] for grid in choosing for run in grid.runs}
+        found = [compared.compare_setting(one, self.reference, elsewhere) for one in self.settings
+                 if any(run["signature"] not in chose for run in one.runs)]  # fmt: skip
+        return [one for one in found if (len(one.rows) >= FEWEST or (one.rows and not one.hidden))
+                and (one.reference or not all(row.group.signatures <= elsewhere for row in one.rows))]  # fmt: skip
 
     @cached_property
     def sweeps(self) -> list[swept.Grid]:

@@ -53,7 +53,7 @@ def compare_setting(setting: Setting, reference: str = "", elsewhere: frozenset[
     groups = setting.groups()
     shown = [group for group in groups if is_method_file(group.label) or group.label == reference
              or not group.signatures <= elsewhere]  # fmt: skip
-    wanted = (reference,) if reference else settings.REFERENCES
+    wanted = [reference] if reference else settings.REFERENCES
     base = next((group for name in wanted for group in shown if group.label == name), None)
     return Comparison(setting, against(shown, [base] * len(shown)), base, len(groups) - len(shown))
 

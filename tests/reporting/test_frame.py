@@ -41,6 +41,17 @@ def test_every_value_keeps_its_type(tmp_path: Path, value: object) -> None:
     assert pd.isna(found) if value is None else (found == value and isinstance(found, str) == isinstance(value, str))
 
 
+def test_measured_figures_have_the_digits_of_float32_and_chosen_ones_all(tmp_path: Path) -> None:
+    third, exact = 100 / 3, 0.1234567890123
+    made = record("kd", top1=third, values={"recipe.lr": exact})
+    (row,) = runs(write(tmp_path, made)).to_dict("records")
+    assert row["metrics.test_top1_last"] == 33.33333 and row["recipe.lr"] == exact
+    assert "teacher.signature" not in row and "machine.device_name" not in row, "said once"
+    gpu = made["machine"] | {"device": "cuda", "device_name": "a GPU"}
+    (row,) = runs(write(tmp_path, made | {"machine": gpu})).to_dict("records")
+    assert row["machine.device_name"] == "a GPU"
+
+
 def test_the_order_of_records_says_nothing(tmp_path: Path) -> None:
     made = several()[:12]
     one, other = write(tmp_path / "one", *made), write(tmp_path / "other", *reversed(made))

@@ -32,6 +32,7 @@ from kd_experiments.reporting.writing import (
 from kd_experiments.sweeping.definitions import outline
 from tests.reporting.synthetic import METHODS, SETTING, record, several, swept, write
 
+COMMITTED = (home() / "results", home() / "results/tuned")
 NUMBER = r"[+−-]?\d+\.\d+"
 
 
@@ -74,10 +75,8 @@ def test_the_committed_file_gives_the_same_bytes(tmp_path: Path) -> None:
     assert files(tmp_path) == first and any(name.startswith("tables/sweep-lrds_ratio-small-digits") for name in first)
 
 
-def test_what_is_committed_here_is_made_of_its_runs(tmp_path: Path) -> None:
-    committed = home() / "results"
-    if not (committed / "runs.csv").exists():
-        pytest.skip("no run is committed yet")
+@pytest.mark.parametrize("committed", COMMITTED)
+def test_what_is_committed_here_is_made_of_its_runs(tmp_path: Path, committed: Path) -> None:
     listed = subprocess.run(["git", "ls-files", "."], cwd=committed, capture_output=True, text=True, check=True).stdout
     shutil.copy(committed / FINDINGS, tmp_path)
     assert main([f"csv={committed / 'runs.csv'}", f"out={tmp_path}", "write=tables"]) == 0
@@ -86,17 +85,18 @@ def test_what_is_committed_here_is_made_of_its_runs(tmp_path: Path) -> None:
     for name, content in files(tmp_path).items():
         assert (committed / name).read_bytes() == content, name
     study = Study(frames.runs(csv=committed / "runs.csv"))
-    front_page = (home() / "README.md").read_text()
-    assert BEGIN in front_page and embedded(front_page, study) == front_page
+    if committed == COMMITTED[0]:
+        front_page = (home() / "README.md").read_text()
+        assert BEGIN in front_page and embedded(front_page, study) == front_page
     for name in listed.split():
         if name.startswith(("figures/", "report/", "cost/")) and name != MANIFEST:
             assert study.digest.encode() in (committed / name).read_bytes(), name
 
 
-def test_every_number_of_the_findings_stands_in_a_table() -> None:
+@pytest.mark.parametrize("committed", COMMITTED)
+def test_every_number_of_the_findings_stands_in_a_table(committed: Path) -> None:
     """What is written by hand says nothing that no table says: every number with a decimal point, signs included."""
-    committed = home() / "results"
-    tables = "".join(path.read_text() for path in sorted((committed / "tables").glob("*.md")))
+    tables = "".join(path.read_text() for path in sorted(committed.rglob("tables/*.md")))
     known = set(re.findall(NUMBER, tables))
     told = re.findall(NUMBER, (committed / FINDINGS).read_text())
     assert told and not [number for number in told if number not in known]
@@ -124,6 +124,20 @@ def test_sweeps_alone_open_with_the_first(tmp_path: Path) -> None:
 def test_a_sweep_that_tables_show_whole_makes_no_further_tables(tmp_path: Path) -> None:
     study = Study(frames.runs(write(tmp_path, *swept("methods"))))
     assert [table.name for table in study.tables] == ["sweep-methods"]
+
+
+def test_a_sweep_that_chooses_shows_val(tmp_path: Path) -> None:
+    """Its table, its figures and what a terminal shows; the test images are for what was chosen."""
+    made = [one | {"metrics": one["metrics"] | {"val_top1_last": 60.0 + place % 7}}
+            for place, one in enumerate(swept("methods_tuning"))]  # fmt: skip
+    study = Study(frames.runs(write(tmp_path, *made)))
+    table = next(one for one in study.tables if one.name == "sweep-methods_tuning")
+    means = [cell.number for row in table.rows[1:] for cell in row.cells[:-1]]
+    assert min(means) >= 60 and max(means) <= 67 and table.caption.startswith("Val top-1 (%). ")
+    assert {row["val_top1_last_mean"] for row in table.figures} and "test_top1_last_mean" not in table.figures[0]
+    assert study.last()[1].split()[:4] == ["n", "val", "top-1", "(%)"]
+    (figure,) = (one for one in study.drawings if one.name == table.name)
+    assert "val top-1" in figure.caption and figure.draw().axes[0].get_ylabel() == "val top-1 (%)"
 
 
 def test_a_sweep_without_a_run_is_said_with_its_command(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -41,8 +42,10 @@ def complete(results: Path) -> dict[str, tuple[Any, ...]]:
     found = {}
     for record in records(results):
         if record["status"] == "complete":
-            files = sorted(path for path in (results / "runs" / record["signature"]).iterdir() if path.name != ".lock")
-            found[record["signature"]] = tuple((path.name, path.stat().st_mtime_ns) for path in files)
+            folder = results / "runs" / record["signature"]
+            with contextlib.suppress(FileNotFoundError):  # it is still tidying up: complete the next time one looks
+                files = sorted(path for path in folder.iterdir() if path.name != ".lock")
+                found[record["signature"]] = tuple((path.name, path.stat().st_mtime_ns) for path in files)
     return found
 
 

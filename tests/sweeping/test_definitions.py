@@ -198,6 +198,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (SWEPT + "      method: none\n      selection: none,influence\n", "has no teacher to apply it to"),
         (SWEPT + "      method: kd,(none\n", "cannot be read as key=value"),
         (SWEPT + "      method: kd,none\n      seed: 0,1\ntable: {rows: [mehtod]}\n", "table: rows and columns must"),
+        (SWEPT + "      method: kd,none\ntable: {metric: top1}\n", "table.metric: top1 is none of test_top1, val_top1"),
         (SWEPT + "      method: kd,none\ntable: [1, 2]\n", "cannot be read as a sweep"),
     ],
 )
