@@ -32,7 +32,7 @@ from kd_experiments.reporting.writing import (
 from kd_experiments.sweeping.definitions import outline
 from tests.reporting.synthetic import METHODS, SETTING, record, several, swept, write
 
-COMMITTED = (home() / "results", home() / "results/tuned")
+COMMITTED = tuple(path.parent for path in (home() / "results").glob("**/runs.csv") if "own" not in path.parts)
 NUMBER = r"[+−-]?\d+\.\d+"
 
 
