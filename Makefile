@@ -47,7 +47,7 @@ test: $(CHECKED)  ## style, then the tests that need nothing but Python (types: 
 test-slow: $(CHECKED)  ## the other tests: schedulers, browser, processes that are killed, ten thousand records, the wheel
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses=2 -m slow $(ARGS)
 
-soak: $(CHECKED)  ## a kill at every write, fifty random ones, thousands of strange values and files: hours
+soak: $(CHECKED)  ## a kill at every write, fifty random ones, thousands of strange values and files: ten minutes
 	SOAK=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses=4 -rA \
 		tests/test_reliability.py tests/test_fuzz.py tests/test_guard.py tests/test_files.py tests/teachers/test_pickle_scan.py \
 		tests/data/test_cache.py tests/data/test_hostile.py
