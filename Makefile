@@ -1,6 +1,7 @@
 # `make` lists the targets. Everything is installed into .venv/ in this folder on first use.
 PYTHON ?= python3
 RESULTS ?= results
+DEFAULTS = $(RESULTS)/defaults/runs.csv
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
@@ -77,11 +78,12 @@ status: setup  ## every run below $(RESULTS): done, running or failed, and why
 
 tables: setup  ## every committed table anew from $(RESULTS)/runs.csv, byte for byte
 	$(RUN) -m kd_experiments.reporting csv=$(RESULTS)/runs.csv write=tables $(ARGS)
-	@test ! -e $(RESULTS)/tuned/runs.csv || $(RUN) -m kd_experiments.reporting csv=$(RESULTS)/tuned/runs.csv write=tables $(ARGS)
+	@test ! -e $(DEFAULTS) || $(RUN) -m kd_experiments.reporting csv=$(DEFAULTS) write=tables $(ARGS)
 
 latex: setup  ## LaTeX of a committed table, for a paper and its supplement: make latex TABLE=sweep-lrds_ratio
-	@test -n "$(TABLE)" || { echo "error: which table? make latex TABLE=NAME; results/tables/NAME.csv names them"; exit 2; }
-	$(RUN) -m kd_experiments.reporting csv=$(RESULTS)/runs.csv write=nothing latex=$(TABLE) $(ARGS)
+	@test -n "$(TABLE)" || { echo "error: which table? make latex TABLE=NAME; $(RESULTS)/*/NAME.csv and $(RESULTS)/defaults/*/NAME.csv name them"; exit 2; }
+	$(RUN) -m kd_experiments.reporting csv=$(if $(wildcard $(RESULTS)/defaults/tables/$(TABLE).csv),$(DEFAULTS),$(RESULTS)/runs.csv) \
+		write=nothing latex=$(TABLE) $(ARGS)
 
 figures: setup  ## figures of your own runs in $(RESULTS)/runs
 	$(RUN) -m kd_experiments.reporting paths.results=$(RESULTS) write=figures $(ARGS)

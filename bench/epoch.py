@@ -97,7 +97,7 @@ def of_half_precision(seconds: Seconds, setting: str, share: float) -> Iterator[
         target=None,
         **compared(seconds["conventional"], seconds["ours_bfloat16"]),
         parts=seconds,
-        note="other numbers than in float32; what it does to accuracy stands in results/README.md",
+        note="other numbers than in float32; +sweeps=small/precision asks what it does to accuracy",
     )
     ours, fill = seconds["ours_bfloat16"], seconds["fill_bfloat16"]
     first = [epoch + share * all_images for epoch, all_images in zip(ours, fill, strict=True)]

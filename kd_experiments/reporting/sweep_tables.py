@@ -100,15 +100,15 @@ class Grid:
 def grids_of(name: str, runs: Sequence[Run]) -> list[Grid]:
     """One for every setting that the sweep was run in; its file's own setting where it was run in none."""
     own = [run for run in runs if run.get("sweep") == name]
-    laid_over = overlays(name, (run.get("typed", ()) for run in own))
-    return [_grid(outline(name, over), runs, own) for over in laid_over or [()]]
+    typed = (run.get("typed", ()) for run in own)
+    return [_grid(outline(name, over), runs, own) for over in overlays(name, typed) or [()]]
 
 
 def _grid(sweep: Outline, runs: Sequence[Run], own: Sequence[Run]) -> Grid:
     """The runs of a sweep: those that it made, and those of the same signature that something else made."""
     made = _by_values(sweep, own)
-    stages = {run["stage"] for found in made.values() for run in found}
-    shared = not made or any(run["stage"] in stages and run.get("sweep") != sweep.name for run in runs)
+    mine = {run["signature"]: run["stage"] for found in made.values() for run in found}
+    shared = not made or {run["stage"] for run in runs if run["signature"] not in mine} & set(mine.values())
     if shared and any(_key(job) not in made for job in sweep.jobs):  # composing is slow
         made = _by_signature(sweep, runs) | made
     cells: dict[tuple[Coordinate, Coordinate], dict[str, Run]] = {}

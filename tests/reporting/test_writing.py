@@ -93,10 +93,10 @@ def test_what_is_committed_here_is_made_of_its_runs(tmp_path: Path, committed: P
             assert study.digest.encode() in (committed / name).read_bytes(), name
 
 
-@pytest.mark.parametrize("committed", COMMITTED)
-def test_every_number_of_the_findings_stands_in_a_table(committed: Path) -> None:
+def test_every_number_of_the_findings_stands_in_a_table() -> None:
     """What is written by hand says nothing that no table says: every number with a decimal point, signs included."""
-    tables = "".join(path.read_text() for path in sorted(committed.rglob("tables/*.md")))
+    committed = home() / "results"
+    tables = "".join(path.read_text() for path in sorted(committed.rglob("tables/*.md")) if "own" not in path.parts)
     known = set(re.findall(NUMBER, tables))
     told = re.findall(NUMBER, (committed / FINDINGS).read_text())
     assert told and not [number for number in told if number not in known]
