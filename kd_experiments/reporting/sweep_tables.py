@@ -70,6 +70,12 @@ class Grid:
         return [run for group in self.groups.values() for run in group.runs]
 
     @property
+    def notes(self) -> list[str]:
+        """The setting, where it is one, and what was left out or is pooled."""
+        stages = sorted({str(run["stage"]) for run in self.runs})
+        return [*[f"Setting: {stages[0]}; {training_words(self.runs)}."] * (len(stages) == 1), *self.remarks]
+
+    @property
     def name(self) -> str:
         """For file names."""
         words = ["sweep", self.sweep.name, *(word.removeprefix("experiment=") for word in self._setting)]
@@ -93,8 +99,7 @@ class Grid:
     @property
     def numeric(self) -> bool:
         """Whether the columns are the values of one number."""
-        alone = len(self.sweep.table.columns) == 1 and len(self.columns) > 1
-        return alone and all(_is_number(column[0]) for column in self.columns)
+        return len(self.sweep.table.columns) == 1 < len(self.columns) and all(_is_number(one) for (one,) in self.columns)
 
 
 def grids_of(name: str, runs: Sequence[Run]) -> list[Grid]:
@@ -136,8 +141,7 @@ def grids(runs: Sequence[Run], asked: Sequence[str] = ()) -> list[Grid]:
             if name in asked:
                 raise
             print(f"left out: {error}", file=sys.stderr)
-    enough = [one for one in found if one.sweep.name in asked or one.jobs >= ENOUGH * len(one.sweep.jobs)]
-    return [grid for grid in enough if grid.groups]
+    return [one for one in found if one.groups and (one.sweep.name in asked or one.jobs >= ENOUGH * len(one.sweep.jobs))]
 
 
 def sweep_table(grid: Grid) -> Table:
@@ -157,11 +161,9 @@ def sweep_table(grid: Grid) -> Table:
          **tables.figures_of(one.group, [grid.metric]), **tables.gap_figures(one)}
         for (row, column), one in grid.compared.items()
     ]  # fmt: skip
-    stages = sorted({str(run["stage"]) for run in grid.runs})
     notes = [f"{grid.metric.head}, columns: {', '.join(grid.sweep.table.columns)}."]
     notes += tables.notes_of(grid.runs, list(grid.compared.values()), reference_words(grid))
-    notes += [f"Setting: {stages[0]}; {training_words(grid.runs)}."] * (len(stages) == 1)
-    notes += grid.remarks
+    notes += grid.notes
     if ranks:
         notes.append("Average rank (1 is best) over the columns in which every ranked row was run without divergence.")
     paper, head = tuple(range(len(columns)))[:PAPER], ", ".join(grid.sweep.table.rows)
@@ -209,21 +211,19 @@ def _as_metrics(grid: Grid) -> Table:
     compared = [replace(grid.compared[row, ()], group=replace(grid.groups[row, ()], label=cell_words(grid, row)))
                 for row in grid.rows]  # fmt: skip
     base = next((one.group for one in compared if one.is_reference), None)
-    return tables.metric_table(grid.name, grid.title, grid.runs, compared, base, grid.remarks, _missing(grid))
+    return tables.metric_table(grid.name, grid.title, grid.runs, compared, base, grid.notes, _missing(grid))
 
 
 def _teachers(grid: Grid, ranked: bool) -> list[Row]:
     """The teacher's own accuracy, where a column has one network for a teacher."""
     found = []
     for column in grid.columns:
-        runs = [run for (_, one), group in grid.groups.items() if one == column for run in group.runs]
-        taught = tables.teachers(runs)
+        taught = tables.teachers([run for (_, at), group in grid.groups.items() if at == column for run in group.runs])
         if len({run["teacher"] for run in taught}) != 1:
             return []
         top1 = tables.of_spread(spread([run[grid.metric.teacher] for run in taught]), grid.metric)
         found.append((f"teacher {taught[0].get('teacher.network', '')}", Cell(top1)))
-    names = {name for name, _ in found}
-    label = names.pop() if len(names) == 1 else "teacher"
+    label = found[0][0] if len({name for name, _ in found}) == 1 else "teacher"
     return [Row(label, [*(cell for _, cell in found), *([Cell()] if ranked else [])])] if found else []
 
 
