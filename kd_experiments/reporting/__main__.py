@@ -61,10 +61,10 @@ def report(values: Mapping[str, str]) -> int:
         place, results = " and ".join(str(one) for one in (local and local / "runs", values["csv"]) if one), local
     counts = ", ".join(f"{count} {status}" for status, count in sorted(Counter(frame["status"]).items()))
     print(f"runs in {place}: {counts or 'none'}", *map("left out: {}".format, frame.attrs[frames.LEFT_OUT]), sep="\n")
-    study = Study(frame, values["sweep"], values["reference"])
+    study = Study(frame, values["sweep"], values["reference"], results)
     _check(values, reference={str(run["method"]) for run in study.runs})
     print("", *study.last(), sep="\n")
-    _check(values, latex=["true", *(table.name for table in study.tables)])
+    _check(values, latex=["true", *(table.name for table in (study.tables if values["latex"] else ()))])
     folder = Path(values["out"]) if values["out"] else own_folder(local, values["csv"])
     what = WRITE[values["write"]]
     if (what or values["latex"]) and (len(frame) or local is None):

@@ -40,11 +40,12 @@ class Told(NamedTuple):
 
 @dataclass(frozen=True)
 class Study:
-    """`asked` is a sweep that is wanted however little of it is there; `reference` a method's label."""
+    """`asked`: a sweep, wanted however little is there; `reference`: a label; `results` keeps sweeps' signatures."""
 
     frame: pd.DataFrame
     asked: str = ""
     reference: str = ""
+    results: Path | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -60,7 +61,7 @@ class Study:
 
     @cached_property
     def grids(self) -> list[swept.Grid]:
-        return swept.grids(self.runs, [self.asked] if self.asked else [])
+        return swept.grids(self.runs, [self.asked] if self.asked else [], self.results)
 
     @cached_property
     def settings(self) -> list[Setting]:
@@ -120,8 +121,7 @@ class Study:
     def sentences(self) -> list[str]:
         """Three: what is here, what came out, and what may be concluded."""
         if self.opening is None:
-            some = "python -m kd_experiments --multirun method=none,kd,lrds seed=0,1,2"
-            return ["No run is complete yet.", f"Make some: {some}"]
+            return ["No run is complete yet.", "Make some: python -m kd_experiments --multirun method=none,kd seed=0,1"]
         title, rows, base, runs = _of_setting(self.main) if self.main else _of_sweep(self.grids[0])
         complete = sum(run["status"] in DONE for run in self.runs)
         largest = f"the largest compares {len(rows)} conditions {'on' if self.main else 'in:'} {title}"
@@ -143,10 +143,9 @@ class Study:
         """The compact table of the last sweep or setting, in at most 80 columns."""
         done = [run for run in self.runs if run["status"] in DONE]
         newest: Run = max(done, key=lambda run: (run.get("finished", ""), run["signature"]), default={})
-        name = self.asked or newest.get("sweep")
+        name = self.asked or str(newest.get("sweep"))
         with contextlib.suppress(UserError):  # a file of the user's own that is wrong: told where it counts
-            grids = [grid for grid in self.grids if grid.sweep.name == name]
-            found = grids or (swept.grids_of(str(name), self.runs) if name in names() else [])
+            found = swept.grids_of(name, self.runs, name == self.asked, self.results) if name in names() else []
             for grid in sorted(found, key=lambda grid: newest not in grid.runs):
                 if (told := _of_sweep(grid)).rows:
                     there = f"{grid.jobs} of {len(grid.sweep.jobs)} runs of {grid.sweep.words}"
@@ -193,4 +192,4 @@ def compact(told: Told, width: int = 80) -> list[str]:
 def compact_of(results: Path, signatures: Collection[str], sweep: str) -> list[str]:
     """The compact table of some of the runs below a results folder, for the end of a multirun."""
     frame = frames.runs(results)
-    return Study(frame[frame["signature"].isin(signatures)].reset_index(drop=True), sweep).last()
+    return Study(frame[frame["signature"].isin(signatures)].reset_index(drop=True), sweep, results=results).last()

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 from kd_experiments.errors import UserError
 from kd_experiments.files import file_name
@@ -99,23 +100,23 @@ class Grid:
     @property
     def numeric(self) -> bool:
         """Whether the columns are the values of one number."""
-        return len(self.sweep.table.columns) == 1 < len(self.columns) and all(_is_number(one) for (one,) in self.columns)
+        return len(self.sweep.table.columns) == 1 < len(self.columns) and all(_is_number(at) for (at,) in self.columns)
 
 
-def grids_of(name: str, runs: Sequence[Run]) -> list[Grid]:
-    """One for every setting that the sweep was run in; its file's own setting where it was run in none."""
+def grids_of(name: str, runs: Sequence[Run], whole: bool = False, results: Path | None = None) -> list[Grid]:
+    """One for every setting that it was run in, or its file's own; `whole` asks all; `results` keeps signatures."""
     own = [run for run in runs if run.get("sweep") == name]
     typed = (run.get("typed", ()) for run in own)
-    return [_grid(outline(name, over), runs, own) for over in overlays(name, typed) or [()]]
+    return [_grid(outline(name, over), runs, own, whole, results) for over in overlays(name, typed) or [()]]
 
 
-def _grid(sweep: Outline, runs: Sequence[Run], own: Sequence[Run]) -> Grid:
+def _grid(sweep: Outline, runs: Sequence[Run], own: Sequence[Run], whole: bool, results: Path | None) -> Grid:
     """The runs of a sweep: those that it made, and those of the same signature that something else made."""
     made = _by_values(sweep, own)
     mine = {run["signature"]: run["stage"] for found in made.values() for run in found}
-    shared = not made or {run["stage"] for run in runs if run["signature"] not in mine} & set(mine.values())
-    if shared and any(_key(job) not in made for job in sweep.jobs):  # composing is slow
-        made = _by_signature(sweep, runs) | made
+    likely = {run["stage"] for run in runs if run["signature"] not in mine} & set(mine.values())
+    if (whole or not made or likely) and any(_key(job) not in made for job in sweep.jobs):
+        made = _by_signature(sweep, runs, results) | made
     cells: dict[tuple[Coordinate, Coordinate], dict[str, Run]] = {}
     for job in sweep.jobs:
         place = (_at(job, sweep.table.rows), _at(job, sweep.table.columns))
@@ -130,18 +131,18 @@ def _grid(sweep: Outline, runs: Sequence[Run], own: Sequence[Run]) -> Grid:
     return Grid(sweep, groups, sum(_key(job) in there for job in sweep.jobs), list(remarks), metric)
 
 
-def grids(runs: Sequence[Run], asked: Sequence[str] = ()) -> list[Grid]:
+def grids(runs: Sequence[Run], asked: Sequence[str] = (), results: Path | None = None) -> list[Grid]:
     """Of the sweeps that made some of these runs, those of which at least half is there; and those asked for."""
     known = {str(run["sweep"]) for run in runs if "sweep" in run}
     found = []
     for name in sorted((known & set(names())) | set(asked)):
         try:
-            found += grids_of(name, runs)
+            found += grids_of(name, runs, name in asked, results)
         except UserError as error:  # a file of the user's own
             if name in asked:
                 raise
             print(f"left out: {error}", file=sys.stderr)
-    return [one for one in found if one.groups and (one.sweep.name in asked or one.jobs >= ENOUGH * len(one.sweep.jobs))]
+    return [g for g in found if g.groups and (g.sweep.name in asked or g.jobs >= ENOUGH * len(g.sweep.jobs))]
 
 
 def sweep_table(grid: Grid) -> Table:
@@ -189,7 +190,7 @@ def _value(key: str, value: str) -> str:
     if key == "method":
         return method_title(value)
     if key == "plug_in":
-        return "alone" if value == "none" else f"+ {method_title(value)}"
+        return "alone" if value == "none" else f"+ {method_title({'la': 'LA', 'dtd': 'DTD'}.get(value, value))}"
     if key == "experiment":
         last, known = value.rsplit("/", 1)[-1], network_names()
         pairs = ((last[: gap.start()], last[gap.end() :]) for gap in re.finditer("_", last))
@@ -254,9 +255,9 @@ def _by_values(sweep: Outline, own: Sequence[Run]) -> Made:
     return found
 
 
-def _by_signature(sweep: Outline, runs: Sequence[Run]) -> Made:
+def _by_signature(sweep: Outline, runs: Sequence[Run], results: Path | None) -> Made:
     there = {run["signature"]: run for run in runs}
-    jobs = read(sweep.name, over=sweep.over).jobs
+    jobs = read(sweep.name, results, sweep.over).jobs
     return {_key(job.overrides): [there[job.signature]] for job in jobs if job.signature in there}
 
 
