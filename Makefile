@@ -38,7 +38,7 @@ $(CHECKED): $(READY)
 	@touch $@
 
 demo: setup  ## the main job on the embedded data set: LRDS, its teacher included
-	$(RUN) -m kd_experiments method=lrds selection.ratio=0.8 paths.results=$(RESULTS)
+	$(RUN) -m kd_experiments method=lrds selection.ratio=0.8 threads=1 paths.results=$(RESULTS)
 
 test: $(CHECKED)  ## style, then the tests that need nothing but Python (types: make lint)
 	$(RUN) -m ruff check .
