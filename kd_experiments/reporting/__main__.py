@@ -37,7 +37,7 @@ Prints a compact table of the last sweep or setting, and makes tables, figures a
 DEFAULTS = {"paths.results": "", "csv": "", "source": "local", "project": "kd_experiments", "entity": "", "out": "",
     "write": "all", "sweep": "", "reference": "", "latex": "", "cost": "false",
 }  # fmt: skip
-ALL = ("tables", "figures", "page")
+ALL, DIGITS = ("tables", "figures", "page"), 7  # of measured figures, in what is published
 WRITE: dict[str, tuple[str, ...]] = {"all": ALL, **{name: (name,) for name in ALL}, "nothing": ()}
 
 
@@ -54,10 +54,10 @@ def report(values: Mapping[str, str]) -> int:
         from kd_experiments.tracking.wandb_source import project_records
 
         records, complaints, place = project_records(values["entity"] or None, values["project"])
-        frame = frames.frame_of([*map(frames.row_of, records)], complaints)
+        frame = frames.frame_of([frames.row_of(one, DIGITS) for one in records], complaints)
         local, results = local or Path("results"), None
     else:
-        frame = frames.runs(local, values["csv"] or None)
+        frame = frames.runs(local, values["csv"] or None, DIGITS)
         place, results = " and ".join(str(one) for one in (local and local / "runs", values["csv"]) if one), local
     counts = ", ".join(f"{count} {status}" for status, count in sorted(Counter(frame["status"]).items()))
     print(f"runs in {place}: {counts or 'none'}", *map("left out: {}".format, frame.attrs[frames.LEFT_OUT]), sep="\n")

@@ -30,7 +30,7 @@ PRIMARY = "metrics.test_top1_last"
 LEFT_OUT = "left_out"  # in `frame.attrs`: a sentence for each record that could not be read
 
 
-def runs(results: str | Path | None = None, csv: str | Path | None = None) -> pd.DataFrame:
+def runs(results: str | Path | None = None, csv: str | Path | None = None, digits: int = 17) -> pd.DataFrame:
     """Every run below `results` (its `runs/*/record.json`), of a file that `to_csv` made, or of both; a row each.
 
     Columns are typed: whole numbers are Int64, others float64, yes or no is boolean, words and lists are objects, and
@@ -39,7 +39,7 @@ def runs(results: str | Path | None = None, csv: str | Path | None = None) -> pd
     """
     rows = [] if csv is None else _read_csv(Path(csv))
     found, complaints = ([], []) if results is None else every_record(Path(results))
-    return frame_of([*rows, *map(row_of, found)], complaints)
+    return frame_of([*rows, *(row_of(one, digits) for one in found)], complaints)
 
 
 def frame_of(rows: list[dict[str, Any]], complaints: Sequence[str] = ()) -> pd.DataFrame:
@@ -75,14 +75,14 @@ def rows(frame: pd.DataFrame) -> list[Run]:
             for values in zip(*columns, strict=True)]  # fmt: skip
 
 
-def row_of(record: Record) -> dict[str, Any]:
-    """One run's row by dotted key; measured figures have the seven digits that float32 has."""
+def row_of(record: Record, digits: int = 17) -> dict[str, Any]:
+    """One run's row by dotted key; 7 digits of measured figures are what float32 has, 17 all there are."""
     row = flatten(record.identity)
     for part in FACTS:
         facts = getattr(record, part)
         if facts is not None:
             told = flatten(facts if isinstance(facts, Mapping) else vars(facts), f"{part}.")
-            row |= {key: float(f"{one:.7g}") if type(one) is float else one for key, one in told.items()}
+            row |= {key: float(f"{one:.{digits}g}") if type(one) is float else one for key, one in told.items()}
     row.pop("teacher.signature", None)  # as teacher_signature
     if row.get("machine.device_name") == row.get("machine.cpu"):
         row.pop("machine.device_name", None)

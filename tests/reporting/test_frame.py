@@ -44,7 +44,8 @@ def test_every_value_keeps_its_type(tmp_path: Path, value: object) -> None:
 def test_measured_figures_have_the_digits_of_float32_and_chosen_ones_all(tmp_path: Path) -> None:
     third, exact = 100 / 3, 0.1234567890123
     made = record("kd", top1=third, values={"recipe.lr": exact})
-    (row,) = runs(write(tmp_path, made)).to_dict("records")
+    (row,) = runs(write(tmp_path, made), digits=7).to_dict("records")
+    assert runs(tmp_path)["metrics.test_top1_last"].item() == third
     assert row["metrics.test_top1_last"] == 33.33333 and row["recipe.lr"] == exact
     assert "teacher.signature" not in row and "machine.device_name" not in row, "said once"
     gpu = made["machine"] | {"device": "cuda", "device_name": "a GPU"}
