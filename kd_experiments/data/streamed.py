@@ -201,17 +201,24 @@ def _decoded(pieces: _Pieces, workers: int, device: torch.device) -> Generator[T
 
 @contextlib.contextmanager
 def _signals_wait() -> Iterator[None]:
-    """They act after the block: while a process is forked, Python may print and forget the exception they raise."""
+    """They act after the block: while a process is forked, Python may print and forget the exception they raise.
+
+    What is forked has them blocked from its first moment, since a worker would end before it could leave them.
+    """
     if threading.current_thread() is not threading.main_thread():  # no handlers are called there, nor can be set
         yield
         return
     came: list[int] = []
+    masks = hasattr(signal, "pthread_sigmask")
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, EXIT_CODES) if masks else set()
     before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in EXIT_CODES}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for each in came:
             signal.raise_signal(each)
 

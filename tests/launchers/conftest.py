@@ -86,7 +86,7 @@ def _history(run: Path) -> list[dict[str, str]]:
 def _tables(results: Path) -> dict[str, bytes]:
     """Name -> content of every table the records make, but for those of the cost."""
     assert reporting([f"paths.results={results}", "write=tables"]) == 0
-    mark = digest(runs(results)).encode()  # it names the runs with the time they took
+    mark = digest(runs(results, digits=7)).encode()  # it names the runs with the time they took
     tables = {path.name: path.read_bytes().replace(mark, b"") for path in sorted((results / "tables").iterdir())}
     assert {Path(name).suffix for name in tables} == {".md", ".csv"}
     return tables
