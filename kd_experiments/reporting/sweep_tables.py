@@ -170,8 +170,8 @@ def sweep_table(grid: Grid) -> Table:
     paper, head = tuple(range(len(columns)))[:PAPER], ", ".join(grid.sweep.table.rows)
     columns += ["average rank"] * bool(ranks)
     rows = [*_teachers(grid, bool(ranks)), *rows]
-    data, told = str(grid.runs[0]["dataset.name"]), grid.sweep.table.metric.replace("_", " ").replace("p1", "p-1")
-    caption = f"{told.capitalize()} (%). {grid.title}."
+    data, images = str(grid.runs[0]["dataset.name"]), grid.sweep.table.metric.partition("_")[0]
+    caption = f"{images.capitalize()} top-1 (%). {grid.title}."
     return Table(grid.name, grid.title, data, columns, rows, figures, caption, notes, _missing(grid), paper, head)
 
 
